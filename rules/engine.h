@@ -1,0 +1,142 @@
+/* The decision engine: the only way in. tick() takes what was observed and returns what to do and why. It reads no clock,
+ * does no I/O, holds no global state and draws no randomness: the same calls give the same bytes.
+ *
+ * Threads: one engine is used by one thread at a time (the server holds a lock around every call). Two engines share nothing.
+ * Memory: everything is allocated by tt_engine_new up to the ceilings in tt_engine_config; meeting a ceiling is an event. */
+#ifndef TT_ENGINE_H
+#define TT_ENGINE_H
+
+#include "decision.h"
+#include "plan.h"
+
+typedef struct tt_engine tt_engine;
+
+typedef struct {
+    uint32_t max_series;  /* default 100000 */
+    uint32_t max_loops;   /* open at once, default 10000 */
+    uint32_t max_closed;  /* closed loops kept to be shown, default 200 */
+    uint64_t epoch;       /* of this writer; larger than any before */
+    int64_t apply_ns;     /* how long the mesh takes to enforce a decision, default 500 ms */
+    int64_t ingest_ns;    /* from scrape to a readable sample, default 1 s */
+} tt_engine_config;
+
+typedef enum { TT_Q_OK, TT_Q_NO_DATA, TT_Q_STALE, TT_Q_TOO_FEW_SAMPLES, TT_Q_SOURCE_DOWN } tt_quality;
+const char *tt_quality_name(tt_quality q);
+
+typedef struct {
+    tt_sv name, value;
+} tt_label;
+enum { TT_LABELS_MAX = 8 };
+
+/* One value of one signal for one label set. Views are borrowed for the call. Labels carry the names after renaming, in any order. */
+typedef struct {
+    uint32_t signal;     /* index in tt_rules.signals */
+    size_t n_labels;
+    tt_label labels[TT_LABELS_MAX];
+    double value;        /* finite; NaN and infinities are turned into TT_Q_NO_DATA by the source */
+    tt_time at;          /* when it was true (sample's own time, moved to the monotonic clock) */
+    tt_quality quality;  /* OK, NO_DATA or TOO_FEW_SAMPLES; the engine itself finds STALE */
+} tt_measurement;
+
+/* What became of one signal's query in this round. A series that a good answer no longer holds becomes no_data. */
+typedef struct {
+    uint32_t signal;
+    bool answered;       /* false: source down or query refused; its series become source_down */
+    tt_sv error;
+} tt_poll;
+
+typedef struct {
+    char key[TT_NAME_MAX]; /* dedup key: fingerprint or equal */
+    tt_sv name;
+    size_t n_labels;
+    tt_label labels[TT_LABELS_MAX];
+    bool firing;
+} tt_alert;
+
+/* Who has what: the share of the instances known to the mesh side that enforce `version` or a later one. */
+typedef struct {
+    tt_target target;
+    uint64_t epoch, version;
+    double share;      /* 0..1 */
+    bool refused;
+    tt_sv reason;
+} tt_ack;
+
+typedef enum { TT_CMD_ABORT, TT_CMD_APPROVE, TT_CMD_REFUSE, TT_CMD_FREEZE, TT_CMD_UNFREEZE } tt_command_kind;
+typedef struct {
+    tt_command_kind kind;
+    char loop[TT_ULID_SIZE]; /* abort, approve, refuse */
+    tt_sv actor, reason;
+} tt_command;
+
+typedef struct {
+    tt_time now;
+    tt_wall wall;             /* for people: stamped on events, used in nothing else */
+    size_t n_polls;
+    const tt_poll *polls;
+    size_t n_measurements;
+    const tt_measurement *measurements;
+    size_t n_alerts;
+    const tt_alert *alerts;
+    size_t n_acks;
+    const tt_ack *acks;
+    size_t n_commands;
+    const tt_command *commands;
+} tt_observations;
+
+/* kinds, as on the wire: anomaly_opened, anomaly_cleared, loop_opened, loop_phase, loop_closed, action, hold, guardrail, page, command,
+ * not_chosen, rules_changed, limit_reached, relapse, judged, frozen, unfrozen */
+typedef struct {
+    char kind[24];
+    tt_wall at;
+    char loop[TT_ULID_SIZE]; /* empty when about none */
+    char plan[TT_NAME_MAX];
+    tt_target target;
+    char action[TT_NAME_MAX];  /* action: limit, drop:batch, degrade:recommendations, weights:dc-a, eject:127.0.0.1:8001 */
+    double from, to;           /* action: the actuator before and after; NAN: not in force */
+    char unit[8];              /* rps, ratio, level */
+    char reason[512];          /* one sentence with the figures that decided */
+    char detail[2048];         /* a JSON object: inputs with quality, threshold, terms of the law, clamps; may be empty */
+} tt_event;
+
+typedef struct {
+    size_t n_decisions;
+    const tt_decision *decisions; /* those that changed, each whole; owned by the engine until its next call */
+    size_t n_events;
+    const tt_event *events;       /* in order; owned by the engine until its next call */
+} tt_outcome;
+
+/* Rules are borrowed and must outlive the engine or the next tt_engine_set_rules. NULL when memory is out. */
+tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg);
+void tt_engine_free(tt_engine *e);
+void tt_engine_config_default(tt_engine_config *ret);
+
+/* One step. `now` must not go back: an earlier `now` is treated as the last one. Never fails: what it cannot do is an event. */
+void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret);
+
+/* New rules between two ticks. Loops whose plan is gone or changed are wound back in steps under their old terms' limits; the rest go on. */
+void tt_engine_set_rules(tt_engine *e, const tt_rules *rules);
+
+/* State as JSON, and back: loops, actuators, decisions, learned capacity, counters. Times are kept as ages, so a reboot between changes nothing.
+ * restore: only on a fresh engine; false and *err with the state untouched when the text isn't a saved state.
+ * After it every surviving decision is issued anew, under the new epoch, by the first tick. */
+void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *out);
+bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *err);
+
+/* What people see. All write one JSON value as docs/contract.md shows it. */
+typedef enum { TT_LOOPS_OPEN, TT_LOOPS_CLOSED, TT_LOOPS_ALL } tt_loops_filter;
+/* Newest first; `after` is the id of the last one seen, empty for the first page. Writes {"items":[...],"next":id or null}. */
+void tt_engine_loops_json(const tt_engine *e, tt_loops_filter f, tt_sv after, size_t limit, tt_buf *out);
+bool tt_engine_loop_json(const tt_engine *e, tt_sv id, tt_buf *out);   /* with its history; false: no such loop */
+void tt_engine_signals_json(const tt_engine *e, tt_buf *out);
+void tt_engine_anomalies_json(const tt_engine *e, tt_buf *out);
+void tt_engine_capacity_json(const tt_engine *e, tt_buf *out);
+void tt_engine_summary_json(const tt_engine *e, tt_buf *out);          /* loop counts by phase, frozen, worst signal */
+void tt_engine_plans_json(const tt_rules *r, tt_buf *out);
+void tt_event_json(const tt_event *ev, uint64_t seq, tt_buf *out);
+
+size_t tt_engine_open_loops(const tt_engine *e);
+/* Decisions in force or withdrawn that the engine knows of; owned by the engine until its next call. */
+size_t tt_engine_decisions(const tt_engine *e, const tt_decision **ret);
+
+#endif

@@ -1,0 +1,164 @@
+/* The rules as loaded: frozen, immutable, shared between threads, freed as one. plan_load.c makes them from documents,
+ * plan_check.c crosses them. What a key means to its writer is in docs/plans.md; what a default is, here. */
+#ifndef TT_PLAN_H
+#define TT_PLAN_H
+
+#include "doc.h"
+#include "expr.h"
+#include "match.h"
+
+enum {
+    TT_SIGNALS_MAX = 256,
+    TT_ANOMALIES_MAX = 256,
+    TT_PLANS_MAX = 256,
+    TT_STEPS_MAX = 16,
+    TT_KEEPS_MAX = 8,
+    TT_PRIORITIES_MAX = 8,
+    TT_SERVICES_MAX = 1024,
+    TT_DCS_MAX = 16,
+    TT_CALLS_MAX = 32,
+    TT_FEATURES_MAX = 8,
+    TT_LEVELS_MAX = 8,
+    TT_MATCHERS_MAX = 8,
+    TT_VARS_MAX = 16,
+    TT_RENAMES_MAX = 8,
+    TT_PROTECTED_MAX = 32,
+};
+
+typedef enum { TT_ACROSS_SUM, TT_ACROSS_MEAN, TT_ACROSS_MAX, TT_ACROSS_MIN } tt_across;
+
+typedef struct {
+    tt_sv name;          /* [a-z_][a-z0-9_]*, unique */
+    tt_sv query;         /* PromQL; empty when it comes from load reports */
+    tt_sv reports;       /* name of a load-report figure; empty when it is a query */
+    int64_t every_ns;    /* `every`, default 5s */
+    int64_t max_age_ns;  /* `max_age`, default 4 x every; older is `stale` */
+    int64_t window_ns;   /* `window`: the span a rate was taken over; default read from the query's first [..], else every */
+    tt_across across;    /* how labels that the reader does not name are folded: default sum for *_rps and inflight, else max */
+    double min_samples;  /* reserved for sources that know their sample count; 0: no bound */
+    size_t n_renames;    /* `labels: {service: to_service}`: series label to_service is read as service */
+    struct { tt_sv to, from; } renames[TT_RENAMES_MAX];
+    tt_pos pos;
+} tt_signal_def;
+
+typedef struct {
+    tt_sv label;
+    tt_sv literal;             /* used when pattern is NULL */
+    const tt_pattern *pattern; /* /.../: named groups become the plan's variables */
+    tt_sv text;                /* as written */
+    tt_pos pos;
+} tt_label_match;
+
+typedef enum { TT_ANOMALY_WHEN, TT_ANOMALY_ALERT } tt_anomaly_kind;
+
+typedef struct {
+    tt_sv name;
+    tt_anomaly_kind kind;
+    const tt_expr *when;
+    int64_t for_ns;       /* must hold this long; default 0 */
+    int64_t clear_ns;     /* `clear_for`: must not hold this long before it is over; default = for */
+    tt_label_match alert; /* kind ALERT: matched on the alert's name */
+    tt_pos pos;
+} tt_anomaly_def;
+
+#define TT_STEP_KINDS(X) X(DEGRADE, "degrade") X(LIMIT, "limit") X(DROP, "drop") X(SHIFT, "shift") X(CUTOVER, "cutover") X(EJECT, "eject")
+#define TT_AS_STEP(id, name) TT_STEP_##id,
+typedef enum { TT_STEP_KINDS(TT_AS_STEP) TT_STEP_KIND_COUNT } tt_step_kind;
+#undef TT_AS_STEP
+
+typedef struct {
+    tt_step_kind kind;
+    bool approve;           /* `approve: required` */
+    tt_sv feature;          /* degrade */
+    tt_sv service;          /* degrade: who degrades it; default the target's service. May be a $variable */
+    uint32_t levels;        /* degrade: 1 to TT_LEVELS_MAX */
+    double gain[TT_LEVELS_MAX]; /* degrade: capacity factor each level brings, >= 1, not falling */
+    double probe_ratio;     /* degrade: share that keeps the lower level so that the dependency stays visible; default 2% */
+    uint32_t n_keep;        /* limit: priorities in the order kept; default every priority of the rules */
+    uint32_t keep[TT_PRIORITIES_MAX]; /* indices into tt_rules.priorities */
+    uint32_t priority;      /* drop: index */
+    double max;             /* drop, shift, eject: ratio 0 to 1; default 1 for drop, .5 for shift, .34 for eject */
+    tt_sv from;             /* shift, cutover: data center, default the target's. May be a $variable */
+    tt_pos pos;
+} tt_step;
+
+typedef enum { TT_MODE_OBSERVE, TT_MODE_ADVISE, TT_MODE_APPROVE, TT_MODE_AUTO } tt_mode;
+
+typedef struct {
+    tt_sv name;
+    uint32_t anomaly;  /* index */
+    size_t n_matchers;
+    tt_label_match matchers[TT_MATCHERS_MAX];
+    tt_mode mode;      /* default advise: a plan acts only when its author says so */
+    tt_sv service, dc, instance; /* target: literal or $variable; dc and instance may be empty */
+    size_t n_keep;
+    const tt_expr *keep[TT_KEEPS_MAX];
+    size_t n_steps;
+    tt_step steps[TT_STEPS_MAX];
+    int64_t settle_hold_ns;   /* default 60s */
+    int64_t settle_within_ns; /* default 10m */
+    int64_t recover_after_ns; /* default 2m */
+    double recover_step;      /* default 10% */
+    int64_t recover_every_ns; /* default 30s */
+    int64_t approve_within_ns;/* `approval: {within: 5m}`: nobody answers by then: refused; default 5m */
+    tt_sv page;               /* `otherwise: {page: team}`; may be empty */
+    uint32_t hash;            /* of the plan's source text, shown with every decision */
+    tt_pos pos;
+} tt_plan;
+
+typedef struct {
+    tt_sv name;
+    double weight;        /* share when healthy; default equal shares; over all dcs they sum to 1 */
+    double capacity_rps;  /* at degrade level 0; 0: unknown, to be learned */
+} tt_dc_def;
+
+typedef struct {
+    tt_sv name;
+    size_t n_dcs;
+    tt_dc_def dcs[TT_DCS_MAX];
+    size_t n_calls;
+    uint32_t calls[TT_CALLS_MAX]; /* indices of services; acyclic */
+    bool inner_loop;              /* the embedded library bounds queue time at every hop; default false */
+    tt_pos pos;
+} tt_service_def;
+
+typedef struct {
+    uint32_t max_concurrent_loops; /* default 5 */
+    double max_capacity_removed;   /* default 40%, of a service's known capacity, by shift, cutover and eject together */
+    size_t n_protected;
+    tt_label_match protected_services[TT_PROTECTED_MAX]; /* matched on the service's name */
+    uint32_t lock_out_reversals;   /* default 3 */
+    int64_t lock_out_for_ns;       /* default 30m */
+    double most_bad_share;         /* default 60% ... */
+    uint32_t most_bad_min;         /* ... of at least this many targets (`at_least`, default 3) look bad at once: freeze and page */
+} tt_guardrails;
+
+typedef struct tt_rules {
+    tt_arena *arena;
+    const tt_matcher *matcher;
+    size_t n_priorities;              /* `priorities:`, highest first; default critical, normal, batch */
+    tt_sv priorities[TT_PRIORITIES_MAX];
+    size_t n_signals;
+    tt_signal_def *signals;
+    size_t n_anomalies;
+    tt_anomaly_def *anomalies;
+    size_t n_plans;
+    tt_plan *plans;
+    size_t n_services;                /* callers before callees is not promised */
+    tt_service_def *services;
+    tt_guardrails guardrails;
+    uint32_t hash;
+} tt_rules;
+
+/* Documents to rules, in the order given; names must be unique over all of them. On failure NULL, and `errs` holds the first
+ * *n_errs (at most max_errs) problems, each with file, line and column: all of them are looked for, not only the first.
+ * `matcher` and the documents' file names must outlive the rules; the documents need not. */
+tt_rules *tt_rules_load(const tt_doc *const docs[], size_t n_docs, const tt_matcher *matcher, tt_err errs[], size_t max_errs, size_t *n_errs);
+void tt_rules_free(tt_rules *r);
+int tt_rules_signal(const tt_rules *r, tt_sv name);   /* index or -1, as the next three */
+int tt_rules_service(const tt_rules *r, tt_sv name);
+int tt_rules_priority(const tt_rules *r, tt_sv name);
+const char *tt_step_name(tt_step_kind kind);
+const char *tt_mode_name(tt_mode mode);
+
+#endif
