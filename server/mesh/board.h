@@ -1,0 +1,37 @@
+/* The board: decisions in force as agents see them, who the agents are, what they acknowledged and reported. The agents' side of the mesh seam.
+ * Any thread may call; locked inside, never held across I/O. */
+#ifndef TT_BOARD_H
+#define TT_BOARD_H
+
+#include "engine.h"
+
+typedef struct tt_board tt_board;
+
+tt_board *tt_board_new(uint64_t epoch);
+void tt_board_free(tt_board *b);
+
+/* Takes decisions that are already in the journal. Waiters they concern are woken (through the callback given to tt_board_on_change). */
+void tt_board_publish(tt_board *b, const tt_decision *d, size_t n, tt_time now);
+void tt_board_on_change(tt_board *b, void (*changed)(void *ctx), void *ctx);
+
+typedef struct {
+    tt_sv service, dc, instance; /* service empty: everything */
+    size_t n_calls;
+    tt_sv calls[32];
+    uint64_t epoch, version;
+} tt_board_query;
+/* True when the caller should be answered now rather than wait. */
+bool tt_board_has_news(tt_board *b, const tt_board_query *q);
+void tt_board_answer_json(tt_board *b, const tt_board_query *q, tt_time now, int64_t wall_ms, tt_buf *out);
+
+/* A load report (docs/contract.md). false and *err with the field when malformed; nothing is half taken. */
+bool tt_board_report(tt_board *b, tt_sv json, tt_time now, tt_err *err);
+/* Agents not heard of for 10 s are dropped here. Writes what each target's agents enforce: views live until the next call. */
+size_t tt_board_acks(tt_board *b, tt_time now, const tt_ack **ret);
+/* The figures `reports:` names, summed or merged over the agents of a service and dc, as measurements for every signal of `rules` that asks for
+ * one: latest complete second. Views live until the next call. Main loop only. */
+size_t tt_board_measurements(tt_board *b, const tt_rules *rules, tt_time now, const tt_measurement **ret);
+void tt_board_agents_json(tt_board *b, int64_t wall_ms, tt_time now, tt_buf *out); /* {"items":[...]} */
+void tt_board_counts(tt_board *b, tt_time now, uint32_t *ret_connected, uint32_t *ret_behind);
+
+#endif
