@@ -15,15 +15,16 @@ const char *tt_store_kind(const tt_store *s); /* "sqlite" or "postgresql" */
 /* Writes and rolls back a row: what /-/ready asks. */
 bool tt_store_check(tt_store *s, tt_err *err);
 
-/* Starts a new epoch: one more than any before, durable. */
+/* Starts a new epoch: one more than any before, durable. Before the first tt_store_commit: whoever took a newer one since makes it fail. */
 bool tt_store_next_epoch(tt_store *s, uint64_t *ret_epoch, tt_err *err);
 
-/* The journal: append-only, hash-chained (SHA-256 over previous hash, seq, at_ms, kind and body; libsodium). */
+/* The journal: append-only, hash-chained (SHA-256 over previous hash, seq, epoch, at_ms, kind, loop and body; libsodium). */
 typedef struct {
     int64_t at_ms;
     const char *kind;  /* an event's kind */
     const char *loop;  /* "" or loop id */
     const char *body;  /* JSON text; member "seq" is not in it: readers get it from the row */
+    size_t body_len;   /* set for readers (a raw delivery may hold NUL); tt_store_commit takes strlen(body) */
 } tt_store_entry;
 /* Appends the entries, and replaces the engine's saved state (NULL: leaves it), in one transaction. ret_first_seq: of the first entry. */
 bool tt_store_commit(tt_store *s, const tt_store_entry *entries, size_t n, const char *state_json, uint64_t *ret_first_seq, tt_err *err);
