@@ -10,9 +10,14 @@ typedef struct tt_board tt_board;
 tt_board *tt_board_new(uint64_t epoch);
 void tt_board_free(tt_board *b);
 
-/* Takes decisions that are already in the journal. Waiters they concern are woken (through the callback given to tt_board_on_change). */
+/* Takes decisions that are already in the journal. Waiters they concern are woken (through the callback given to tt_board_on_change).
+ * The first call, even with none, opens the board: until then an agent that asks keeps what it has, so that a restart never looks like
+ * "nothing is in force". */
 void tt_board_publish(tt_board *b, const tt_decision *d, size_t n, tt_time now);
-void tt_board_on_change(tt_board *b, void (*changed)(void *ctx), void *ctx);
+void tt_board_on_change(tt_board *b, void (*changed)(void *ctx), void *ctx); /* called on the publisher's thread, with no lock held */
+bool tt_board_is_open(tt_board *b);
+/* Grows with everything that can change an answer: equal numbers mean an answer rendered before still holds. */
+uint64_t tt_board_generation(tt_board *b);
 
 typedef struct {
     tt_sv service, dc, instance; /* service empty: everything */
@@ -20,13 +25,17 @@ typedef struct {
     tt_sv calls[32];
     uint64_t epoch, version;
 } tt_board_query;
-/* True when the caller should be answered now rather than wait. */
+/* What the way in tells about a caller with service and instance: it asked, its query began or stopped to wait, it was told the answer. */
+typedef enum { TT_BOARD_ASKED, TT_BOARD_WAITS, TT_BOARD_WAITED, TT_BOARD_TOLD } tt_board_word;
+void tt_board_heard(tt_board *b, const tt_board_query *q, tt_board_word word, tt_time now);
+/* True when the caller should be answered now rather than wait. Never before the board is open. */
 bool tt_board_has_news(tt_board *b, const tt_board_query *q);
 void tt_board_answer_json(tt_board *b, const tt_board_query *q, tt_time now, int64_t wall_ms, tt_buf *out);
 
 /* A load report (docs/contract.md). false and *err with the field when malformed; nothing is half taken. */
 bool tt_board_report(tt_board *b, tt_sv json, tt_time now, tt_err *err);
-/* Agents not heard of for 10 s are dropped here. Writes what each target's agents enforce: views live until the next call. */
+/* Agents not heard of for 10 s are dropped here. Writes what each target's agents enforce: views live until the next call. A target that
+ * concerns no connected agent has no entry. Main loop only. */
 size_t tt_board_acks(tt_board *b, tt_time now, const tt_ack **ret);
 /* The figures `reports:` names, summed or merged over the agents of a service and dc, as measurements for every signal of `rules` that asks for
  * one: latest complete second. Views live until the next call. Main loop only. */
