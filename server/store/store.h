@@ -21,10 +21,10 @@ bool tt_store_next_epoch(tt_store *s, uint64_t *ret_epoch, tt_err *err);
 /* The journal: append-only, hash-chained (SHA-256 over previous hash, seq, epoch, at_ms, kind, loop and body; libsodium). */
 typedef struct {
     int64_t at_ms;
-    const char *kind;  /* an event's kind */
-    const char *loop;  /* "" or loop id */
-    const char *body;  /* JSON text; member "seq" is not in it: readers get it from the row */
-    size_t body_len;   /* set for readers (a raw delivery may hold NUL); tt_store_commit takes strlen(body) */
+    const char *kind; /* an event's kind */
+    const char *loop; /* "" or loop id */
+    const char *body; /* JSON text; member "seq" is not in it: readers get it from the row */
+    size_t body_len;  /* set for readers (a raw delivery may hold NUL); tt_store_commit takes strlen(body) */
 } tt_store_entry;
 /* Appends the entries, and replaces the engine's saved state (NULL: leaves it), in one transaction. ret_first_seq: of the first entry. */
 bool tt_store_commit(tt_store *s, const tt_store_entry *entries, size_t n, const char *state_json, uint64_t *ret_first_seq, tt_err *err);
@@ -38,7 +38,8 @@ bool tt_store_last_seq(tt_store *s, uint64_t *ret_seq, tt_err *err);
 bool tt_store_verify(tt_store *s, uint64_t *ret_bad, tt_err *err);
 
 /* Webhook deliveries: the raw body, durable before the sender is answered. A known dedup key: true with *ret_fresh false. */
-bool tt_store_delivery(tt_store *s, const char *source, const char *dedup_key, int64_t at_ms, const char *body, size_t body_len, uint64_t *ret_id, bool *ret_fresh, tt_err *err);
+bool tt_store_delivery(tt_store *s, const char *source, const char *dedup_key, int64_t at_ms, const char *body, size_t body_len, uint64_t *ret_id,
+                       bool *ret_fresh, tt_err *err);
 /* Deliveries never marked done, oldest first: read after a restart. `kind` is the source, `body` the raw text, `seq` the id. */
 bool tt_store_pending_deliveries(tt_store *s, tt_store_row each, void *ctx, tt_err *err);
 bool tt_store_delivery_done(tt_store *s, uint64_t id, tt_err *err);
