@@ -20,9 +20,6 @@ typedef struct {
     char name[TT_NAME_MAX];  /* drop: priority; degrade: feature; eject: instance */
     double value;            /* limit: rps > 0; drop: ratio 0..1; degrade: level; eject: 1 */
     double probe_ratio;      /* degrade: share of requests served one level lower */
-    uint32_t n;              /* limit: kept priorities; weights: dcs */
-    char names[TT_DECISION_DCS_MAX][TT_NAME_MAX]; /* limit: priorities, first kept longest; weights: dcs */
-    double shares[TT_DECISION_DCS_MAX];           /* weights: sum to 1 */
 } tt_act;
 
 typedef struct {
@@ -33,6 +30,11 @@ typedef struct {
     char loops[TT_DECISION_LOOPS_MAX][TT_ULID_SIZE];
     uint32_t n_actions;      /* 0: nothing is in force any more */
     tt_act actions[TT_ACTIONS_MAX];
+    /* Of the one limit (priorities, first kept longest) or the one weights (dcs) that a decision can hold: never both, since a limit is a dc's and
+     * weights are a whole service's. */
+    uint32_t n_names;
+    char names[TT_DECISION_DCS_MAX][TT_NAME_MAX];
+    double shares[TT_DECISION_DCS_MAX]; /* weights: sum to 1 */
     int64_t expire_after_ms; /* -1: never */
     int64_t decay_over_ms;   /* used after expire_after_ms; -1: hold */
 } tt_decision;

@@ -137,6 +137,6 @@ void tt_event_json(const tt_event *ev, uint64_t seq, tt_buf *out);
 
 size_t tt_engine_open_loops(const tt_engine *e);
 /* Decisions in force or withdrawn that the engine knows of; owned by the engine until its next call. */
-size_t tt_engine_decisions(const tt_engine *e, const tt_decision **ret);
+size_t tt_engine_decisions(tt_engine *e, const tt_decision **ret);
 
 #endif

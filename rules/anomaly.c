@@ -1,0 +1,299 @@
+/* Out of bounds for long enough, for one label set; or an alert that came in. Unknown is neither: it opens nothing and clears nothing. */
+#include "engine_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *tt_anomaly_state_name(tt_anomaly_state s) {
+    static const char *const names[] = {"pending", "open", "clearing"};
+    return names[s];
+}
+
+typedef struct {
+    const tt_engine *e;
+    tt_where where;
+    double first;
+    bool first_known, first_seen;
+} reader;
+
+static bool read_signal(void *ctx, int signal, double *ret) {
+    reader *r = ctx;
+    tt_reading v = tt_read_signal(r->e, signal, &r->where);
+    if (!r->first_seen) {
+        r->first_seen = true;
+        r->first_known = v.known;
+        r->first = v.value;
+    }
+    if (v.known) *ret = v.value;
+    return v.known;
+}
+
+static tt_where where_of(const tt_labels *l) {
+    return (tt_where){tt_labels_get(l, TT_SV("service")), tt_labels_get(l, TT_SV("dc")), tt_labels_get(l, TT_SV("instance")), tt_labels_get(l, TT_SV("priority")), l};
+}
+
+/* ---- which plans answer ---- */
+
+typedef struct {
+    tt_sv name[TT_VARS_MAX];
+    char value[TT_VARS_MAX][TT_NAME_MAX];
+    size_t n;
+} vars;
+
+static bool matches(tt_engine *e, const tt_plan *p, const tt_labels *labels, vars *v) {
+    for (size_t i = 0; i < p->n_matchers; i++) {
+        const tt_label_match *m = &p->matchers[i];
+        tt_sv subject = tt_labels_get(labels, m->label);
+        if (!subject.p) return false;
+        if (!m->pattern) {
+            if (!tt_sv_eq(subject, m->literal)) return false;
+            continue;
+        }
+        tt_sv groups[TT_MATCH_GROUPS_MAX];
+        const tt_matcher *mt = e->rules->matcher;
+        switch (mt->match(mt->ctx, m->pattern, subject, groups)) {
+        case TT_MATCH_NO: return false;
+        case TT_MATCH_LIMIT:
+            tt_emit(e, "limit_reached", NULL, "plan " TT_SV_FMT ": pattern " TT_SV_FMT " ran away on label " TT_SV_FMT "=" TT_SV_FMT " and counts as no match; simplify it",
+                    TT_SV_ARG(p->name), TT_SV_ARG(m->text), TT_SV_ARG(m->label), TT_SV_ARG(subject));
+            return false;
+        case TT_MATCH_YES: break;
+        }
+        tt_match_groups g;
+        mt->groups(mt->ctx, m->pattern, &g);
+        for (size_t k = 0; k < g.n && v->n < TT_VARS_MAX; k++) {
+            v->name[v->n] = g.name[k];
+            tt_copy_text(v->value[v->n], TT_NAME_MAX, groups[k]);
+            v->n++;
+        }
+    }
+    return true;
+}
+
+static void expand(const vars *v, tt_sv text, char out[TT_NAME_MAX]) {
+    if (text.n && text.p[0] == '$') {
+        tt_sv name = {text.p + 1, text.n - 1};
+        for (size_t i = 0; i < v->n; i++)
+            if (tt_sv_eq(v->name[i], name)) {
+                memcpy(out, v->value[i], TT_NAME_MAX);
+                return;
+            }
+        out[0] = 0;
+        return;
+    }
+    tt_copy_text(out, TT_NAME_MAX, text);
+}
+
+static size_t literals(const tt_plan *p) {
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_matchers; i++) n += p->matchers[i].pattern == NULL;
+    return n;
+}
+
+/* Most literal labels first, then the order written: the more specific plan answers. */
+static void match_plans(tt_engine *e, tt_anomaly *a) {
+    a->n_matches = 0;
+    for (size_t i = 0; i < e->rules->n_plans; i++) {
+        const tt_plan *p = &e->rules->plans[i];
+        if (p->anomaly != a->anomaly) continue;
+        vars v = {.n = 0};
+        if (!matches(e, p, &a->labels, &v)) continue;
+        tt_plan_match m = {.plan = p};
+        expand(&v, p->service, m.target.service);
+        expand(&v, p->dc, m.target.dc);
+        expand(&v, p->instance, m.target.instance);
+        uint32_t at = a->n_matches;
+        while (at > 0 && literals(a->matches[at - 1].plan) < literals(p)) at--;
+        if (at >= TT_MATCHES_MAX) continue;
+        uint32_t last = a->n_matches < TT_MATCHES_MAX ? a->n_matches : TT_MATCHES_MAX - 1;
+        memmove(&a->matches[at + 1], &a->matches[at], (last - at) * sizeof a->matches[0]);
+        a->matches[at] = m;
+        if (a->n_matches < TT_MATCHES_MAX) a->n_matches++;
+    }
+}
+
+/* ---- instances ---- */
+
+static tt_anomaly *find(tt_engine *e, uint32_t anomaly, const tt_labels *labels) {
+    for (uint32_t i = 0; i < e->n_anomalies; i++) {
+        tt_anomaly *a = &e->anomalies[i];
+        if (a->used && a->anomaly == anomaly && a->labels.hash == labels->hash && !a->alert_key[0]) return a;
+    }
+    return NULL;
+}
+
+static tt_anomaly *add(tt_engine *e, uint32_t anomaly, const tt_labels *labels) {
+    uint32_t i = 0;
+    while (i < e->n_anomalies && e->anomalies[i].used) i++;
+    if (i == TT_INSTANCES_MAX) {
+        tt_emit(e, "limit_reached", NULL, "%d anomalies are open, the ceiling: a further one is ignored", TT_INSTANCES_MAX);
+        return NULL;
+    }
+    tt_anomaly *a = &e->anomalies[i];
+    memset(a, 0, sizeof *a);
+    if (!tt_labels_copy(&a->labels, labels->l, labels->n)) return NULL;
+    if (i == e->n_anomalies) e->n_anomalies++;
+    a->used = true;
+    a->anomaly = anomaly;
+    a->since = e->now;
+    a->since_wall = e->wall;
+    match_plans(e, a);
+    return a;
+}
+
+static void drop(tt_anomaly *a) {
+    tt_labels_free(&a->labels);
+    memset(a, 0, sizeof *a);
+}
+
+static void label_text(const tt_labels *l, char *buf, size_t size) {
+    tt_buf b;
+    tt_buf_init(&b, 4096);
+    for (uint32_t i = 0; i < l->n; i++) {
+        if (i) tt_buf_put(&b, TT_SV(", "));
+        tt_buf_put(&b, l->l[i].name);
+        tt_buf_put(&b, TT_SV("="));
+        tt_buf_put(&b, l->l[i].value);
+    }
+    tt_copy_text(buf, size, tt_sv_of(b.p));
+    tt_buf_free(&b);
+}
+
+static void say_target(tt_event *ev, const tt_anomaly *a) {
+    if (!ev) return;
+    tt_copy_text(ev->target.service, TT_NAME_MAX, tt_labels_get(&a->labels, TT_SV("service")));
+    tt_copy_text(ev->target.dc, TT_NAME_MAX, tt_labels_get(&a->labels, TT_SV("dc")));
+    tt_copy_text(ev->target.instance, TT_NAME_MAX, tt_labels_get(&a->labels, TT_SV("instance")));
+}
+
+static void open_it(tt_engine *e, tt_anomaly *a) {
+    const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
+    char labels[256], value[32] = "";
+    label_text(&a->labels, labels, sizeof labels);
+    a->state = TT_AN_OPEN;
+    a->since = e->now;
+    a->since_wall = e->wall;
+    tt_event *ev;
+    if (d->kind == TT_ANOMALY_ALERT) {
+        tt_sv name = tt_labels_get(&a->labels, TT_SV("alertname"));
+        ev = tt_emit(e, "anomaly_opened", NULL, TT_SV_FMT " (%s): alert " TT_SV_FMT " is firing", TT_SV_ARG(d->name), labels, TT_SV_ARG(name));
+    } else {
+        char dur[32];
+        tt_format_duration(d->for_ns, dur, sizeof dur);
+        if (a->value_known) tt_num(value, sizeof value, a->value);
+        int first[TT_EXPR_SIGNALS_MAX];
+        tt_expr_signals(d->when, first);
+        ev = tt_emit(e, "anomaly_opened", NULL, TT_SV_FMT " (%s): " TT_SV_FMT " has held for %s; " TT_SV_FMT " is %s", TT_SV_ARG(d->name), labels,
+                     TT_SV_ARG(tt_expr_text(d->when)), dur, TT_SV_ARG(e->rules->signals[first[0]].name), value);
+    }
+    say_target(ev, a);
+}
+
+static void clear_it(tt_engine *e, tt_anomaly *a) {
+    const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
+    char labels[256];
+    label_text(&a->labels, labels, sizeof labels);
+    say_target(tt_emit(e, "anomaly_cleared", NULL, TT_SV_FMT " (%s) is over", TT_SV_ARG(d->name), labels), a);
+    drop(a);
+}
+
+static void step_one(tt_engine *e, uint32_t k, tt_series *driver) {
+    const tt_anomaly_def *d = &e->rules->anomalies[k];
+    reader r = {.e = e, .where = where_of(&driver->labels)};
+    tt_truth truth = tt_expr_eval(d->when, read_signal, &r);
+    tt_anomaly *a = find(e, k, &driver->labels);
+    if (!a) {
+        if (truth != TT_TRUE) return;
+        a = add(e, k, &driver->labels);
+        if (!a) return;
+        a->first_sample = driver->at;
+    }
+    a->value_known = r.first_known;
+    a->value = r.first;
+    if (r.first_known) a->last_sample = driver->at;
+    switch (a->state) {
+    case TT_AN_PENDING:
+        if (truth != TT_TRUE) {
+            drop(a); /* unknown counts too: an anomaly needs unbroken evidence */
+            return;
+        }
+        /* Held for `for`, and seen in more than one sample when there is a `for` at all. */
+        if (tt_since(e->now, a->since) >= d->for_ns && (d->for_ns == 0 || a->last_sample.ns > a->first_sample.ns)) open_it(e, a);
+        break;
+    case TT_AN_OPEN:
+        if (truth == TT_FALSE) {
+            a->state = TT_AN_CLEARING;
+            a->since = e->now;
+        }
+        if (a->state == TT_AN_OPEN || d->clear_ns > 0) break;
+        clear_it(e, a);
+        break;
+    case TT_AN_CLEARING:
+        if (truth == TT_TRUE) {
+            a->state = TT_AN_OPEN;
+            a->since = e->now;
+        } else if (truth == TT_UNKNOWN)
+            a->since = e->now;
+        else if (tt_since(e->now, a->since) >= d->clear_ns)
+            clear_it(e, a);
+        break;
+    }
+}
+
+static void take_alert(tt_engine *e, const tt_alert *in) {
+    for (uint32_t k = 0; k < e->rules->n_anomalies; k++) {
+        const tt_anomaly_def *d = &e->rules->anomalies[k];
+        if (d->kind != TT_ANOMALY_ALERT) continue;
+        if (d->alert.pattern) {
+            tt_sv groups[TT_MATCH_GROUPS_MAX];
+            if (e->rules->matcher->match(e->rules->matcher->ctx, d->alert.pattern, in->name, groups) != TT_MATCH_YES) continue;
+        } else if (!tt_sv_eq(d->alert.literal, in->name))
+            continue;
+        tt_anomaly *a = NULL;
+        for (uint32_t i = 0; i < e->n_anomalies && !a; i++)
+            if (e->anomalies[i].used && e->anomalies[i].anomaly == k && strcmp(e->anomalies[i].alert_key, in->key) == 0) a = &e->anomalies[i];
+        if (!in->firing) {
+            if (a) clear_it(e, a);
+            continue;
+        }
+        if (a) continue;
+        tt_labels l;
+        if (!tt_labels_copy(&l, in->labels, in->n_labels)) continue;
+        a = add(e, k, &l);
+        tt_labels_free(&l);
+        if (!a) continue;
+        memcpy(a->alert_key, in->key, sizeof a->alert_key);
+        if (!a->alert_key[0]) tt_copy_text(a->alert_key, sizeof a->alert_key, TT_SV("-"));
+        open_it(e, a);
+    }
+}
+
+void tt_anomalies_step(tt_engine *e, const tt_observations *obs) {
+    if (e->rules_changed) {
+        /* Indices and plans are other ones now: what still holds comes up again from its own evidence. */
+        for (uint32_t i = 0; i < e->n_anomalies; i++) {
+            tt_anomaly *a = &e->anomalies[i];
+            if (a->used) drop(a);
+        }
+    }
+    for (uint32_t k = 0; k < e->rules->n_anomalies; k++) {
+        const tt_anomaly_def *d = &e->rules->anomalies[k];
+        if (d->kind != TT_ANOMALY_WHEN) continue;
+        int signals[TT_EXPR_SIGNALS_MAX];
+        if (!tt_expr_signals(d->when, signals)) continue;
+        for (int32_t i = e->series.of_signal[signals[0]]; i >= 0; i = e->series.s[i].next_of_signal) step_one(e, k, &e->series.s[i]);
+    }
+    for (size_t i = 0; i < obs->n_alerts; i++) take_alert(e, &obs->alerts[i]);
+    /* A series that was forgotten takes its anomaly with it. */
+    for (uint32_t i = 0; i < e->n_anomalies; i++) {
+        tt_anomaly *a = &e->anomalies[i];
+        if (!a->used || a->alert_key[0]) continue;
+        const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
+        int signals[TT_EXPR_SIGNALS_MAX];
+        tt_expr_signals(d->when, signals);
+        bool there = false;
+        for (int32_t s = e->series.of_signal[signals[0]]; s >= 0 && !there; s = e->series.s[s].next_of_signal)
+            there = e->series.s[s].labels.hash == a->labels.hash;
+        if (!there) clear_it(e, a);
+    }
+}

@@ -1,0 +1,90 @@
+#include "decision.h"
+
+#include <string.h>
+
+bool tt_target_eq(const tt_target *a, const tt_target *b) {
+    return strcmp(a->service, b->service) == 0 && strcmp(a->dc, b->dc) == 0 && strcmp(a->instance, b->instance) == 0;
+}
+
+void tt_target_json(const tt_target *t, tt_buf *out) {
+    tt_buf_put(out, TT_SV("{\"service\":"));
+    tt_buf_json_string(out, tt_sv_of(t->service));
+    if (t->dc[0]) {
+        tt_buf_put(out, TT_SV(",\"dc\":"));
+        tt_buf_json_string(out, tt_sv_of(t->dc));
+    }
+    if (t->instance[0]) {
+        tt_buf_put(out, TT_SV(",\"instance\":"));
+        tt_buf_json_string(out, tt_sv_of(t->instance));
+    }
+    tt_buf_put(out, TT_SV("}"));
+}
+
+static void act_json(const tt_decision *d, const tt_act *a, tt_buf *out) {
+    switch (a->kind) {
+    case TT_ACT_LIMIT:
+        tt_buf_put(out, TT_SV("{\"action\":\"limit\",\"rps\":"));
+        tt_buf_number(out, a->value);
+        tt_buf_put(out, TT_SV(",\"keep\":["));
+        for (uint32_t i = 0; i < d->n_names; i++) {
+            if (i) tt_buf_put(out, TT_SV(","));
+            tt_buf_json_string(out, tt_sv_of(d->names[i]));
+        }
+        tt_buf_put(out, TT_SV("]}"));
+        return;
+    case TT_ACT_DROP:
+        tt_buf_put(out, TT_SV("{\"action\":\"drop\",\"priority\":"));
+        tt_buf_json_string(out, tt_sv_of(a->name));
+        tt_buf_put(out, TT_SV(",\"ratio\":"));
+        tt_buf_number(out, a->value);
+        tt_buf_put(out, TT_SV("}"));
+        return;
+    case TT_ACT_DEGRADE:
+        tt_buf_put(out, TT_SV("{\"action\":\"degrade\",\"feature\":"));
+        tt_buf_json_string(out, tt_sv_of(a->name));
+        tt_buf_put(out, TT_SV(",\"level\":"));
+        tt_buf_number(out, a->value);
+        tt_buf_put(out, TT_SV(",\"probe_ratio\":"));
+        tt_buf_number(out, a->probe_ratio);
+        tt_buf_put(out, TT_SV("}"));
+        return;
+    case TT_ACT_WEIGHTS:
+        tt_buf_put(out, TT_SV("{\"action\":\"weights\",\"dcs\":{"));
+        for (uint32_t i = 0; i < d->n_names; i++) {
+            if (i) tt_buf_put(out, TT_SV(","));
+            tt_buf_json_string(out, tt_sv_of(d->names[i]));
+            tt_buf_put(out, TT_SV(":"));
+            tt_buf_number(out, d->shares[i]);
+        }
+        tt_buf_put(out, TT_SV("}}"));
+        return;
+    case TT_ACT_EJECT:
+        tt_buf_put(out, TT_SV("{\"action\":\"eject\",\"instance\":"));
+        tt_buf_json_string(out, tt_sv_of(a->name));
+        tt_buf_put(out, TT_SV("}"));
+        return;
+    }
+}
+
+void tt_decision_json(const tt_decision *d, tt_buf *out) {
+    tt_buf_put(out, TT_SV("{\"target\":"));
+    tt_target_json(&d->target, out);
+    tt_buf_printf(out, ",\"epoch\":%llu,\"version\":%llu,\"armed\":%s,\"loops\":[", (unsigned long long)d->epoch, (unsigned long long)d->version,
+                  d->armed ? "true" : "false");
+    for (uint32_t i = 0; i < d->n_loops; i++) {
+        if (i) tt_buf_put(out, TT_SV(","));
+        tt_buf_json_string(out, tt_sv_of(d->loops[i]));
+    }
+    tt_buf_put(out, TT_SV("],\"actions\":["));
+    for (uint32_t i = 0; i < d->n_actions; i++) {
+        if (i) tt_buf_put(out, TT_SV(","));
+        act_json(d, &d->actions[i], out);
+    }
+    tt_buf_put(out, TT_SV("],\"expires\":{\"after_ms\":"));
+    if (d->expire_after_ms < 0)
+        tt_buf_put(out, TT_SV("null,\"then\":\"hold\"}}"));
+    else if (d->decay_over_ms < 0)
+        tt_buf_printf(out, "%lld,\"then\":\"hold\"}}", (long long)d->expire_after_ms);
+    else
+        tt_buf_printf(out, "%lld,\"then\":\"decay\",\"over_ms\":%lld}}", (long long)d->expire_after_ms, (long long)d->decay_over_ms);
+}

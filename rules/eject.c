@@ -1,0 +1,131 @@
+/* Taking one instance out: it is bad, its peers are not, enough of them are left. Given back after a hold that doubles when it was too early. */
+#include "engine_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const double peers_at_most = 0.3; /* of the instance's own figure: the same fault everywhere is not an instance's */
+static const int64_t hold_max_ns = TT_SECONDS(300);
+
+typedef struct {
+    uint32_t n, well, out;
+    double worst_peer;
+} peers;
+
+static bool ejected_now(const tt_engine *e, tt_sv service, tt_sv dc, tt_sv instance, const tt_loop *but) {
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        const tt_loop *l = &e->loops[i];
+        if (l != but && tt_loop_is_open(l) && l->ejected && tt_sv_eq(tt_sv_of(l->target.service), service) && tt_sv_eq(tt_sv_of(l->target.dc), dc) &&
+            tt_sv_eq(tt_sv_of(l->target.instance), instance))
+            return true;
+    }
+    return false;
+}
+
+/* The other instances of the same service and dc, by the signal that raised the alarm. */
+static peers look_at_peers(const tt_engine *e, const tt_loop *l, double own, int signal) {
+    peers p = {0};
+    for (int32_t k = e->series.of_signal[signal]; k >= 0; k = e->series.s[k].next_of_signal) {
+        const tt_series *s = &e->series.s[k];
+        tt_sv service = tt_labels_get(&s->labels, TT_SV("service")), dc = tt_labels_get(&s->labels, TT_SV("dc")), inst = tt_labels_get(&s->labels, TT_SV("instance"));
+        if (!tt_sv_eq(service, tt_sv_of(l->target.service)) || !tt_sv_eq(dc, tt_sv_of(l->target.dc)) || tt_sv_eq(inst, tt_sv_of(l->target.instance))) continue;
+        if (ejected_now(e, service, dc, inst, l)) {
+            p.n++;
+            p.out++;
+            continue;
+        }
+        if (tt_series_quality(e, s) != TT_Q_OK) continue;
+        p.n++;
+        if (s->value <= peers_at_most * own) p.well++;
+        if (s->value > p.worst_peer) p.worst_peer = s->value;
+    }
+    return p;
+}
+
+static int alarm_signal(const tt_engine *e, const tt_loop *l) {
+    const tt_anomaly_def *d = &e->rules->anomalies[l->plan->anomaly];
+    if (d->kind != TT_ANOMALY_WHEN) return -1;
+    int signals[TT_EXPR_SIGNALS_MAX];
+    return tt_expr_signals(d->when, signals) ? signals[0] : -1;
+}
+
+static void set(tt_engine *e, tt_loop *l, bool out, const char *why) {
+    char action[TT_NAME_MAX + 8];
+    snprintf(action, sizeof action, "eject:%.120s", l->target.instance);
+    tt_target t = l->target;
+    t.instance[0] = 0;
+    tt_emit_action(e, l, &t, action, out ? (double)NAN : 1, out ? 1 : (double)NAN, "level", NULL, "%s", why);
+    snprintf(l->why, sizeof l->why, "%s", why);
+    l->ejected = out;
+    l->eject_at = e->now;
+    l->eject_version = e->version;
+}
+
+static void hold_once(tt_engine *e, tt_loop *l, const char *kind, const char *why) {
+    if (strcmp(l->why, why) == 0) return;
+    snprintf(l->why, sizeof l->why, "%s", why);
+    tt_emit(e, kind, l, "%s", why);
+}
+
+static void consider(tt_engine *e, tt_loop *l, const tt_step *st) {
+    int signal = alarm_signal(e, l);
+    tt_where w = {tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL};
+    tt_reading own = tt_read_signal(e, signal, &w);
+    tt_anomaly *a = tt_loop_anomaly(e, l);
+    if (!a || a->state != TT_AN_OPEN || !own.known) return;
+    peers p = look_at_peers(e, l, own.value, signal);
+    char why[300], v[32], worst[32];
+    tt_pct(v, sizeof v, own.value);
+    tt_pct(worst, sizeof worst, p.worst_peer);
+    if (p.well == 0) {
+        snprintf(why, sizeof why, "no other instance of %s in %s is known to be well (worst peer %s): nothing is ejected", l->target.service, l->target.dc, worst);
+        hold_once(e, l, "hold", why);
+        return;
+    }
+    if ((double)(p.out + 1) > st->max * (double)(p.n + 1) + 1e-9) {
+        snprintf(why, sizeof why, "ejecting would take %u of %u instances, more than the step's max", p.out + 1, p.n + 1);
+        hold_once(e, l, "guardrail", why);
+        return;
+    }
+    if (l->reversals > 0 && tt_since(e->now, l->relapse_at) == 0) return;
+    snprintf(why, sizeof why, "%s %s at this instance, %s at worst among %u peers: take it out", e->rules->signals[signal].name.p, v, worst, p.n);
+    bool again = l->phase == TT_PHASE_RECOVERING || l->eject_at.ns != 0;
+    set(e, l, true, why);
+    if (again) {
+        int64_t h = l->hold_ns > 0 ? l->hold_ns * 2 : l->plan->recover_after_ns * 2;
+        l->hold_ns = h > hold_max_ns ? hold_max_ns : h;
+        l->relapse_at = e->now;
+        tt_loop_relapse(e, l, "the instance was bad again after its return");
+        if (l->phase == TT_PHASE_RECOVERING) tt_loop_enter(e, l, TT_PHASE_ACTING, "the instance was bad again after its return");
+    }
+}
+
+void tt_eject_step(tt_engine *e, tt_loop *l) {
+    if (!l->target.instance[0] || !tt_loop_may_act(e, l)) return;
+    const tt_step *st = tt_plan_step(l->plan, TT_STEP_EJECT);
+    if (!st || l->locked_until.ns > e->now.ns) return;
+    if (!l->ejected) {
+        consider(e, l, st);
+        return;
+    }
+    int64_t hold = l->hold_ns > l->plan->recover_after_ns ? l->hold_ns : l->plan->recover_after_ns;
+    if (tt_since(e->now, l->eject_at) < hold || !l->kept) return;
+    tt_loop_enter(e, l, TT_PHASE_RECOVERING, "its hold is over");
+    set(e, l, false, "its hold is over: let it take traffic again and watch");
+}
+
+/* An instance of something below has just been taken out, or is about to be: its effect comes before anything wider is tried. */
+bool tt_eject_pending(const tt_engine *e, const tt_site *s) {
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        const tt_loop *l = &e->loops[i];
+        if (!tt_loop_is_open(l) || !l->target.instance[0] || !l->plan || !tt_plan_step(l->plan, TT_STEP_EJECT)) continue;
+        if (strcmp(l->target.dc, tt_dc_cname(e, s)) != 0) continue;
+        bool below = false;
+        for (uint32_t c = 0; c < s->n_closure; c++) below |= strcmp(l->target.service, tt_service_cname(e, s->closure[c])) == 0;
+        if (!below) continue;
+        if (l->ejected && tt_since(e->now, l->eject_at) < tt_law_dead_time(e, s) + TT_SECONDS(2)) return true;
+        if (!l->ejected && l->phase == TT_PHASE_ACTING && tt_since(e->now, l->phase_at) < TT_SECONDS(5)) return true;
+    }
+    return false;
+}

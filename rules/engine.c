@@ -1,0 +1,128 @@
+#include "engine_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void tt_engine_config_default(tt_engine_config *c) {
+    *c = (tt_engine_config){.max_series = 100000, .max_loops = 10000, .max_closed = 200, .epoch = 1, .apply_ns = TT_MS(500), .ingest_ns = TT_SECONDS(1)};
+}
+
+static void find_load_signals(tt_engine *e) {
+#define NAME(id, name) name,
+    static const char *const names[] = {TT_LOAD_SIGNALS(NAME)};
+#undef NAME
+    for (int i = 0; i < TT_LOAD_COUNT; i++) e->load_signal[i] = tt_rules_signal(e->rules, tt_sv_of(names[i]));
+}
+
+tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
+    tt_engine *e = calloc(1, sizeof *e);
+    if (!e) return NULL;
+    e->rules = rules;
+    e->cfg = *cfg;
+    uint32_t loops = cfg->max_loops + cfg->max_closed;
+    e->cap_out = TT_TARGETS_MAX;
+    e->anomalies = calloc(TT_INSTANCES_MAX, sizeof *e->anomalies);
+    e->loops = calloc(loops, sizeof *e->loops);
+    e->slots = calloc(TT_TARGETS_MAX, sizeof *e->slots);
+    e->out_decisions = calloc(e->cap_out, sizeof *e->out_decisions);
+    e->events = calloc(TT_EVENTS_MAX, sizeof *e->events);
+    bool ok = tt_series_init(&e->series, cfg->max_series) && e->anomalies && e->loops && e->slots && e->out_decisions && e->events &&
+              tt_sites_build(e, rules, &e->groups, &e->sites, &e->n_sites);
+    if (!ok) {
+        tt_engine_free(e);
+        return NULL;
+    }
+    find_load_signals(e);
+    return e;
+}
+
+void tt_engine_free(tt_engine *e) {
+    if (!e) return;
+    if (e->series.s) tt_series_free(&e->series);
+    for (uint32_t i = 0; e->anomalies && i < e->n_anomalies; i++)
+        if (e->anomalies[i].used) tt_labels_free(&e->anomalies[i].labels);
+    for (uint32_t i = 0; e->loops && i < e->n_loops; i++) free(e->loops[i].history);
+    free(e->anomalies);
+    free(e->loops);
+    free(e->slots);
+    free(e->out_decisions);
+    free(e->events);
+    free(e->groups);
+    free(e->sites);
+    free(e);
+}
+
+void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
+    tt_group *groups;
+    tt_site *sites;
+    uint32_t n;
+    if (!tt_sites_build(e, rules, &groups, &sites, &n)) return;
+    free(e->groups);
+    free(e->sites);
+    e->groups = groups;
+    e->sites = sites;
+    e->n_sites = n;
+    /* Signals have new indices: series are told afresh by the next round of every source. */
+    uint32_t max = e->series.max;
+    tt_series_free(&e->series);
+    if (!tt_series_init(&e->series, max)) e->series.max = 0;
+    e->rules = rules;
+    find_load_signals(e);
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        tt_loop *l = &e->loops[i];
+        if (!l->used) continue;
+        l->plan = NULL;
+        for (size_t k = 0; k < rules->n_plans; k++)
+            if (tt_sv_eq(rules->plans[k].name, tt_sv_of(l->plan_name)) && rules->plans[k].hash == l->plan_hash) l->plan = &rules->plans[k];
+        l->n_history = l->head_history = 0; /* its channels may be others now */
+    }
+    e->rules_changed = true;
+}
+
+void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
+    e->n_events = 0;
+    e->n_out = 0;
+    if (obs->now.ns > e->now.ns || !e->started) e->now = obs->now;
+    e->wall = obs->wall;
+    if (!e->started)
+        for (uint32_t i = 0; i < e->n_sites; i++)
+            if (e->sites[i].violated_at.ns == 0) e->sites[i].violated_at = e->now;
+    e->started = true;
+
+    tt_series_take(e, obs);
+    tt_anomalies_step(e, obs);
+    if (e->rules_changed) {
+        tt_emit(e, "rules_changed", NULL, "new rules are in force: %zu plans, %zu signals", e->rules->n_plans, e->rules->n_signals);
+        e->rules_changed = false;
+    }
+    tt_sites_look(e);
+    tt_arbiter_acks(e, obs);
+    for (size_t i = 0; i < obs->n_commands; i++) tt_loops_command(e, &obs->commands[i]);
+    tt_loops_open(e);
+    tt_loops_step(e);
+    tt_law_step(e);
+    tt_arbiter_step(e);
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (tt_loop_is_open(&e->loops[i])) tt_loop_sample(e, &e->loops[i]);
+    if (e->events_lost) {
+        e->events_lost = false;
+        tt_event *last = &e->events[TT_EVENTS_MAX - 1];
+        tt_copy_text(last->kind, sizeof last->kind, TT_SV("limit_reached"));
+        snprintf(last->reason, sizeof last->reason, "more than %d events in one tick: the rest is not told", TT_EVENTS_MAX);
+    }
+    *ret = (tt_outcome){e->n_out, e->out_decisions, e->n_events, e->events};
+}
+
+size_t tt_engine_open_loops(const tt_engine *e) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < e->n_loops; i++) n += tt_loop_is_open(&e->loops[i]);
+    return n;
+}
+
+size_t tt_engine_decisions(tt_engine *e, const tt_decision **ret) {
+    /* Gathered into the outcome's own room: the promise of both is the same. */
+    for (uint32_t i = 0; i < e->n_slots; i++) e->out_decisions[i] = e->slots[i].d;
+    *ret = e->out_decisions;
+    return e->n_slots;
+}

@@ -1,0 +1,342 @@
+/* What the engine's files share. Nothing outside rules/ includes this. */
+#ifndef TT_ENGINE_INTERNAL_H
+#define TT_ENGINE_INTERNAL_H
+
+#include "engine.h"
+
+enum {
+    TT_EVENTS_MAX = 4096,
+    TT_HISTORY_MAX = 600,
+    TT_CHANNELS_MAX = 16,
+    TT_CLOSURE_MAX = 16,
+    TT_TARGETS_MAX = 8192,
+    TT_INSTANCES_MAX = 16384, /* anomaly instances */
+    TT_MATCHES_MAX = 4,       /* plans that answer one anomaly instance */
+};
+
+/* The signals the laws know by name (design, section 3). */
+#define TT_LOAD_SIGNALS(X)                                                                                                                           \
+    X(OFFERED, "offered_rps")                                                                                                                        \
+    X(ADMITTED, "admitted_rps")                                                                                                                      \
+    X(OK, "ok_rps")                                                                                                                                  \
+    X(REFUSED, "refused_rps")                                                                                                                        \
+    X(DROPPED, "dropped_rps")                                                                                                                        \
+    X(ARRIVED, "arrived_rps")                                                                                                                        \
+    X(COMPLETED, "completed_rps")                                                                                                                    \
+    X(UTILIZATION, "utilization")                                                                                                                    \
+    X(LATENCY_MEAN, "latency_mean_ms")                                                                                                               \
+    X(LATENCY_P99, "latency_p99_ms")
+#define TT_AS_LOAD(id, name) TT_LOAD_##id,
+typedef enum { TT_LOAD_SIGNALS(TT_AS_LOAD) TT_LOAD_COUNT } tt_load_signal;
+#undef TT_AS_LOAD
+
+/* ---- series ---- */
+
+typedef struct {
+    uint32_t n;
+    tt_label l[TT_LABELS_MAX]; /* sorted by name; text owned by the set */
+    uint64_t hash;
+    char *text;
+} tt_labels;
+
+typedef struct tt_series {
+    uint32_t signal;
+    tt_labels labels;
+    double value;
+    tt_time at, prev_at; /* of the newest ok sample and the one before */
+    tt_quality quality;  /* as the source said; stale is found when read */
+    uint32_t round;      /* of the poll that last held it */
+    tt_time since;       /* not ok since */
+    int32_t next;        /* in its bucket, -1 ends */
+    int32_t next_of_signal;
+    bool used;
+} tt_series;
+
+typedef struct {
+    tt_series *s;
+    uint32_t n, max, n_used;
+    int32_t *buckets; /* by (signal, service, dc) */
+    uint32_t n_buckets;
+    int32_t of_signal[TT_SIGNALS_MAX];
+    uint32_t round[TT_SIGNALS_MAX];
+    bool down[TT_SIGNALS_MAX];
+    int32_t free_list;
+    bool full_said;
+} tt_series_table;
+
+/* ---- anomalies ---- */
+
+typedef enum { TT_AN_PENDING, TT_AN_OPEN, TT_AN_CLEARING } tt_anomaly_state;
+
+typedef struct {
+    tt_plan const *plan;
+    tt_target target;
+} tt_plan_match;
+
+typedef struct {
+    bool used;
+    uint32_t anomaly;
+    tt_labels labels;
+    tt_anomaly_state state;
+    tt_time since;
+    tt_wall since_wall;
+    tt_time first_sample; /* of the driver, when it became pending */
+    tt_time last_sample;
+    bool muted;           /* a person aborted the loop: not answered again before it has cleared */
+    bool refused_said;    /* why no loop was opened has been told */
+    double value;
+    bool value_known;
+    uint32_t n_matches;
+    tt_plan_match matches[TT_MATCHES_MAX];
+    char alert_key[TT_NAME_MAX];
+} tt_anomaly;
+
+/* ---- sites and groups: the picture and the law's memory of one service at one dc ---- */
+
+typedef struct {
+    bool known;               /* offered and ok are both `ok` */
+    tt_time at;               /* the oldest of the samples that make it */
+    int64_t window_ns;
+    double offered, admitted, ok, refused, dropped;
+    double offered_by[TT_PRIORITIES_MAX], dropped_by[TT_PRIORITIES_MAX];
+    bool by_priority;
+    double fail_ratio;        /* 1 - ok/admitted */
+    double refused_ratio;     /* refused/offered */
+    bool util_known;
+    double util;
+    int util_service;
+    bool flow_known;
+    double flow;              /* least completed/arrived over its healthy baseline, over the services below */
+    double throughput;        /* of the bottleneck, per admitted request; only with flow_known */
+    bool latency_known;
+    double latency_ms;
+    tt_quality quality;       /* why it is not known */
+    const char *missing;
+} tt_load;
+
+typedef struct {
+    uint32_t service, dc;
+    uint32_t n_closure;
+    uint32_t closure[TT_CLOSURE_MAX];
+    tt_load load;
+    tt_time judged_at;        /* sample time last looked at by the law */
+
+    /* learned while nothing is wrong */
+    double learned_rps;       /* 0: nothing learned */
+    tt_time learned_at;
+    double latency_base_ms;
+    uint32_t base_samples;
+    double flow_base[TT_CLOSURE_MAX];   /* completed/arrived */
+    double calls_per[TT_CLOSURE_MAX];   /* arrivals here per admitted request */
+    double latency_dep_base[TT_CLOSURE_MAX];
+
+    /* this incident */
+    int32_t loop;             /* who drives it, -1: nobody */
+    bool acted;
+    double measured_rps;      /* at degrade level 0, while saturated; 0: not yet */
+    tt_time measured_at;
+    double cap_rps;           /* 0: none */
+    double drop[TT_PRIORITIES_MAX];
+    uint32_t level;
+    int64_t hold_ns;          /* grows with every relapse */
+    tt_time commanded_at, effective_at, violated_at, raised_at, lowered_at, unbound_since, flush_until;
+    uint64_t commanded_version;
+    bool acknowledged;
+    bool raised;              /* the last command gave something back */
+    bool faulty;              /* a fault of its own, not load: emptied */
+    bool saturated, clean, bad;
+    uint32_t bad_samples;
+    bool hold_said, nowhere_said, partial_said;
+    double ack_share;
+} tt_site;
+
+typedef struct {
+    uint32_t first_site, n_sites;
+    bool weights;             /* in force */
+    double share[TT_DCS_MAX];
+    tt_time commanded_at;
+    int32_t loop;
+} tt_group;
+
+/* ---- loops ---- */
+
+#define TT_PHASES(X)                                                                                                                                 \
+    X(DETECTED, "detected")                                                                                                                          \
+    X(AWAITING_APPROVAL, "awaiting_approval")                                                                                                        \
+    X(ACTING, "acting")                                                                                                                              \
+    X(SETTLING, "settling")                                                                                                                          \
+    X(SETTLED, "settled")                                                                                                                            \
+    X(RECOVERING, "recovering")                                                                                                                      \
+    X(FROZEN, "frozen")                                                                                                                              \
+    X(ESCALATED, "escalated")                                                                                                                        \
+    X(FAILED, "failed")                                                                                                                              \
+    X(CLOSED, "closed")
+#define TT_AS_PHASE(id, name) TT_PHASE_##id,
+typedef enum { TT_PHASES(TT_AS_PHASE) TT_PHASE_COUNT } tt_phase;
+#undef TT_AS_PHASE
+const char *tt_phase_name(tt_phase p);
+
+typedef struct {
+    int64_t wall_ms;
+    uint8_t phase;
+    float v[TT_CHANNELS_MAX]; /* NAN: not known, or not in force */
+} tt_history;
+
+typedef struct {
+    bool used;
+    char id[TT_ULID_SIZE];
+    uint64_t number;
+    const tt_plan *plan; /* NULL: the plan is gone; only the way back is left */
+    char plan_name[TT_NAME_MAX];
+    uint32_t plan_hash;
+    char anomaly_name[TT_NAME_MAX];
+    tt_target target;
+    tt_phase phase;
+    tt_wall opened, phase_wall, closed;
+    tt_time opened_at, phase_at, closed_at, kept_since, violated_at, next_at;
+    bool kept_known, kept;
+    bool approved, aborting, paged, shadow_said;
+    const char *ended; /* static text */
+    uint32_t reversals;
+    uint32_t rung;
+    tt_time locked_until;
+    char why[256], next[64];
+    int64_t hold_ns;
+    /* eject */
+    bool ejected;
+    tt_time eject_at, eject_effective_at, relapse_at;
+    uint64_t eject_version;
+    /* history */
+    tt_history *history;
+    uint32_t n_history, cap_history, head_history;
+} tt_loop;
+
+typedef struct {
+    tt_decision d;
+    tt_time issued_at;
+    uint64_t changed_version; /* of its last new content; confirmations leave it */
+    uint64_t acked_version;   /* enforced by (nearly) every instance */
+    double acked_share;
+    bool acks_seen;
+    bool stale_mark; /* used while rebuilding */
+    bool dirty;
+} tt_decision_slot;
+
+struct tt_engine {
+    const tt_rules *rules;
+    tt_engine_config cfg;
+    tt_time now;
+    tt_wall wall;
+    bool started;
+    int load_signal[TT_LOAD_COUNT];
+
+    tt_series_table series;
+    tt_anomaly *anomalies;
+    uint32_t n_anomalies; /* high-water mark */
+
+    tt_group *groups; /* one a declared service */
+    tt_site *sites;
+    uint32_t n_sites;
+
+    tt_loop *loops; /* max_loops + max_closed */
+    uint32_t n_loops;
+    uint64_t loop_counter;
+
+    tt_decision_slot *slots;
+    uint32_t n_slots;
+    tt_decision *out_decisions;
+    uint32_t n_out, cap_out;
+    uint64_t version;
+    bool reissue; /* restored: every decision goes out anew */
+
+    tt_event *events;
+    uint32_t n_events;
+    bool events_lost;
+
+    bool frozen;
+    char frozen_reason[256], frozen_by[64];
+    tt_wall frozen_since;
+    bool rules_changed;
+};
+
+/* ---- series.c ---- */
+bool tt_series_init(tt_series_table *t, uint32_t max);
+void tt_series_free(tt_series_table *t);
+void tt_series_take(tt_engine *e, const tt_observations *obs);
+tt_quality tt_series_quality(const tt_engine *e, const tt_series *s);
+bool tt_labels_copy(tt_labels *to, const tt_label *from, size_t n); /* sorted, hashed */
+void tt_labels_free(tt_labels *l);
+tt_sv tt_labels_get(const tt_labels *l, tt_sv name);
+uint64_t tt_hash_bytes(uint64_t h, const void *p, size_t n);
+
+typedef struct {
+    tt_sv service, dc, instance, priority; /* empty: any, folded by the signal's `across` */
+    const tt_labels *more;                 /* further labels that must agree where the series has them; may be NULL */
+} tt_where;
+typedef struct {
+    bool known;
+    double value;
+    tt_time at;        /* oldest of those folded */
+    tt_quality quality;
+} tt_reading;
+tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *where);
+
+/* ---- anomaly.c ---- */
+void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
+const char *tt_anomaly_state_name(tt_anomaly_state s);
+
+/* ---- site.c ---- */
+bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **groups, tt_site **sites, uint32_t *n_sites);
+void tt_sites_look(tt_engine *e);
+tt_site *tt_site_of(tt_engine *e, const char *service, const char *dc);
+double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **ret_source); /* level 0; 0: unknown */
+double tt_home_share(const tt_engine *e, const tt_site *s);
+const char *tt_service_cname(const tt_engine *e, uint32_t service);
+const char *tt_dc_cname(const tt_engine *e, const tt_site *s);
+
+/* ---- loop.c ---- */
+void tt_loops_open(tt_engine *e);
+void tt_loops_step(tt_engine *e);
+void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why);
+void tt_loops_command(tt_engine *e, const tt_command *c);
+tt_loop *tt_loop_find(const tt_engine *e, tt_sv id);
+bool tt_loop_may_act(const tt_engine *e, const tt_loop *l);
+bool tt_loop_is_open(const tt_loop *l);
+void tt_loop_sample(tt_engine *e, tt_loop *l);
+tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l);
+void tt_loop_relapse(tt_engine *e, tt_loop *l, const char *why);
+bool tt_loop_idle(const tt_engine *e, const tt_loop *l); /* nothing of it is in force */
+const tt_step *tt_plan_step(const tt_plan *p, tt_step_kind kind);
+int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANNELS_MAX], int kind[TT_CHANNELS_MAX]);
+
+/* ---- law.c, shift.c, eject.c ---- */
+void tt_law_step(tt_engine *e);
+void tt_eject_step(tt_engine *e, tt_loop *l);
+void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service);
+int64_t tt_law_dead_time(const tt_engine *e, const tt_site *s);
+bool tt_site_judgeable(const tt_engine *e, const tt_site *s);
+double tt_gain(const tt_step *degrade, uint32_t level);
+const tt_step *tt_site_step(const tt_engine *e, const tt_site *s, tt_step_kind kind);
+double tt_site_demand(const tt_site *s); /* fresh requests/s, retries deflated */
+void tt_site_set_level(tt_engine *e, tt_site *s, uint32_t level, const char *why);
+void tt_site_set_cap(tt_engine *e, tt_site *s, double cap_rps, const char *why);
+void tt_site_commanded(tt_engine *e, tt_site *s, bool raise);
+bool tt_site_neutral(const tt_engine *e, const tt_site *s);
+bool tt_eject_pending(const tt_engine *e, const tt_site *s);
+void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why);
+tt_loop *tt_site_loop(tt_engine *e, const tt_site *s);
+
+/* ---- arbiter.c ---- */
+void tt_arbiter_step(tt_engine *e);
+void tt_arbiter_acks(tt_engine *e, const tt_observations *obs);
+bool tt_is_protected(const tt_engine *e, const char *service);
+
+/* ---- event.c ---- */
+tt_event *tt_emit(tt_engine *e, const char *kind, const tt_loop *l, const char *fmt, ...) TT_PRINTF(4, 5);
+void tt_emit_action(tt_engine *e, const tt_loop *l, const tt_target *t, const char *action, double from, double to, const char *unit, const char *detail,
+                    const char *fmt, ...) TT_PRINTF(9, 10);
+void tt_copy_text(char *to, size_t size, tt_sv from);
+void tt_num(char *buf, size_t size, double v);  /* for people: three significant digits */
+void tt_pct(char *buf, size_t size, double ratio);
+
+#endif

@@ -1,0 +1,404 @@
+/* The measured-capacity law for one site: /control.md section 4, and section 12 where the library bounds the queue at every hop.
+ *
+ * One number drives every knob: the site's safe capacity, measured as its delivered throughput while saturated, at degrade level 0. A step is judged
+ * only on samples that lie wholly after the mesh acknowledged it. With the inner loop holding the queues, degrade comes first and alone:
+ * a cap computed from what a collapsed site delivers would keep it collapsed (measured on the sample mesh: a slow optional dependency).
+ * Where nothing bounds the queues the cap comes at once and deep, to flush what has gone stale. */
+#include "engine_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const double bad_fail = 0.05, bad_refused = 0.01, bad_latency = 2.2;
+static const double clean_fail = 0.025, clean_refused = 0.005, clean_latency = 1.7;
+static const double flow_floor = 0.95, util_ceiling = 0.97;
+/* Load a site is asked to carry, as a share of its capacity; control.md section 5, 3. */
+static const double safe_load = 0.92;
+/* Where a cap is trimmed to, as a share of what utilization says the site could do. */
+static const double cap_utilization = 0.96;
+/* Reserve with and without the inner loop (section 12: .99; section 4: .92). */
+static const double reserve_inner = 0.99, reserve_outer = 0.92;
+static const double raise_inner = 1.0, raise_outer = 0.6;
+static const double deadband = 0.03;
+static const double give_back_utilization = 0.88;
+static const int64_t hold_max_ns = TT_SECONDS(300), flush_ns = TT_SECONDS(8);
+
+double tt_gain(const tt_step *degrade, uint32_t level) { return !degrade || level == 0 ? 1 : degrade->gain[level - 1]; }
+
+tt_loop *tt_site_loop(tt_engine *e, const tt_site *s) { return s->loop < 0 ? NULL : &e->loops[s->loop]; }
+
+const tt_step *tt_site_step(const tt_engine *e, const tt_site *s, tt_step_kind kind) {
+    if (s->loop < 0) return NULL;
+    return tt_plan_step(e->loops[s->loop].plan, kind);
+}
+
+static bool inner_loop(const tt_engine *e, const tt_site *s) { return e->rules->services[s->service].inner_loop; }
+
+int64_t tt_law_dead_time(const tt_engine *e, const tt_site *s) {
+    int64_t w = s->load.window_ns > 0 ? s->load.window_ns : TT_SECONDS(5);
+    return e->cfg.apply_ns * 13 / 10 + TT_SECONDS(1) + w + e->cfg.ingest_ns;
+}
+
+bool tt_site_judgeable(const tt_engine *e, const tt_site *s) {
+    (void)e;
+    if (!s->acted) return true;
+    if (!s->acknowledged) return false;
+    return s->load.known && s->load.at.ns - s->load.window_ns >= s->effective_at.ns;
+}
+
+/* Retries inflate what is offered: most failures and some drops come back (section 4, `fresh`). */
+double tt_site_demand(const tt_site *s) {
+    const tt_load *l = &s->load;
+    double failed = l->admitted - l->ok, fresh = l->offered - 0.7 * failed - 0.2 * (l->dropped + l->refused);
+    return fresh > l->ok ? fresh : l->ok;
+}
+
+bool tt_site_neutral(const tt_engine *e, const tt_site *s) {
+    if (s->cap_rps > 0 || s->level > 0) return false;
+    for (size_t p = 0; p < e->rules->n_priorities; p++)
+        if (s->drop[p] > 0) return false;
+    return true;
+}
+
+void tt_site_commanded(tt_engine *e, tt_site *s, bool raise) {
+    s->acted = true;
+    s->commanded_at = e->now;
+    s->commanded_version = e->version;
+    s->acknowledged = false;
+    s->partial_said = false;
+    s->raised = raise;
+    if (raise) s->raised_at = e->now;
+}
+
+/* The terms a decision was made from, for the event's detail: enough to do the sum again by hand. */
+static void terms(const tt_engine *e, const tt_site *s, char *buf, size_t size) {
+    tt_buf b;
+    tt_buf_init(&b, 2000);
+    const tt_load *l = &s->load;
+    const char *source;
+    double c = tt_site_capacity(e, s, &source);
+    const struct {
+        const char *name;
+        double v;
+        bool known;
+    } t[] = {
+        {"offered_rps", l->offered, l->known},    {"ok_rps", l->ok, l->known},
+        {"refused_rps", l->refused, l->known},    {"dropped_rps", l->dropped, l->known},
+        {"fail_ratio", l->fail_ratio, l->known},  {"refused_ratio", l->refused_ratio, l->known},
+        {"utilization", l->util, l->util_known},  {"flow", l->flow, l->flow_known},
+        {"latency_mean_ms", l->latency_ms, l->latency_known}, {"latency_base_ms", s->latency_base_ms, s->latency_base_ms > 0},
+        {"demand_rps", tt_site_demand(s), l->known}, {"capacity_rps", c, c > 0},
+    };
+    tt_buf_put(&b, TT_SV("{\"inputs\":{"));
+    for (size_t i = 0; i < TT_COUNT(t); i++) {
+        tt_buf_printf(&b, "%s\"%s\":", i ? "," : "", t[i].name);
+        if (t[i].known)
+            tt_buf_number(&b, t[i].v);
+        else
+            tt_buf_put(&b, TT_SV("null"));
+    }
+    tt_buf_printf(&b, "},\"quality\":\"%s\",\"capacity_source\":\"%s\",\"degrade_level\":%u,\"window_ms\":%lld,\"sample_age_ms\":%lld,\"saturated\":%s,\"inner_loop\":%s}",
+                  tt_quality_name(l->quality), source, s->level, (long long)(l->window_ns / 1000000), (long long)(tt_since(e->now, l->at) / 1000000),
+                  s->saturated ? "true" : "false", inner_loop(e, s) ? "true" : "false");
+    tt_copy_text(buf, size, b.failed ? TT_SV("{}") : tt_sv_of(b.p));
+    tt_buf_free(&b);
+}
+
+static void feature_target(const tt_engine *e, const tt_site *s, const tt_step *d, tt_target *t) {
+    memset(t, 0, sizeof *t);
+    if (d->service.n && d->service.p[0] != '$')
+        tt_copy_text(t->service, sizeof t->service, d->service);
+    else
+        tt_copy_text(t->service, sizeof t->service, tt_sv_of(tt_service_cname(e, s->service)));
+    tt_copy_text(t->dc, sizeof t->dc, tt_sv_of(tt_dc_cname(e, s)));
+}
+
+static void entry_target(const tt_engine *e, const tt_site *s, tt_target *t) {
+    memset(t, 0, sizeof *t);
+    tt_copy_text(t->service, sizeof t->service, tt_sv_of(tt_service_cname(e, s->service)));
+    tt_copy_text(t->dc, sizeof t->dc, tt_sv_of(tt_dc_cname(e, s)));
+}
+
+void tt_site_set_level(tt_engine *e, tt_site *s, uint32_t level, const char *why) {
+    if (level == s->level) return;
+    tt_loop *l = tt_site_loop(e, s);
+    const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE);
+    char action[TT_NAME_MAX + 16], detail[2048];
+    tt_target t;
+    if (d)
+        feature_target(e, s, d, &t);
+    else
+        entry_target(e, s, &t);
+    tt_sv feature = d ? d->feature : TT_SV("");
+    snprintf(action, sizeof action, "degrade:%.*s", TT_SV_ARG(feature));
+    terms(e, s, detail, sizeof detail);
+    tt_emit_action(e, l, &t, action, s->level ? (double)s->level : (double)NAN, level ? (double)level : (double)NAN, "level", detail, "%s", why);
+    if (l) snprintf(l->why, sizeof l->why, "%s", why);
+    tt_site_commanded(e, s, level < s->level);
+    s->level = level;
+}
+
+/* The law's one number for admission becomes a rate cap where the plan has one, else drop ratios, lowest priority first. */
+void tt_site_set_cap(tt_engine *e, tt_site *s, double cap, const char *why) {
+    tt_loop *l = tt_site_loop(e, s);
+    char detail[2048];
+    terms(e, s, detail, sizeof detail);
+    tt_target t;
+    entry_target(e, s, &t);
+    bool raise = cap <= 0 || (s->cap_rps > 0 && cap > s->cap_rps);
+    if (tt_site_step(e, s, TT_STEP_LIMIT) || (!tt_site_step(e, s, TT_STEP_DROP) && cap <= 0)) {
+        if (s->cap_rps != cap)
+            tt_emit_action(e, l, &t, "limit", s->cap_rps > 0 ? s->cap_rps : (double)NAN, cap > 0 ? cap : (double)NAN, "rps", detail, "%s", why);
+    } else {
+        double shed = cap > 0 && s->load.known ? s->load.offered - cap : 0;
+        for (size_t k = e->rules->n_priorities; k-- > 0;) {
+            const tt_step *st = NULL;
+            for (size_t i = 0; l && l->plan && i < l->plan->n_steps; i++)
+                if (l->plan->steps[i].kind == TT_STEP_DROP && l->plan->steps[i].priority == k) st = &l->plan->steps[i];
+            double ratio = 0;
+            if (st && shed > 0 && s->load.offered_by[k] > 0) ratio = fmin(shed / s->load.offered_by[k], st->max);
+            if (ratio < 0.005) ratio = 0;
+            shed -= ratio * s->load.offered_by[k];
+            if (ratio == s->drop[k]) continue;
+            char action[TT_NAME_MAX + 8];
+            snprintf(action, sizeof action, "drop:%.*s", TT_SV_ARG(e->rules->priorities[k]));
+            tt_emit_action(e, l, &t, action, s->drop[k] > 0 ? s->drop[k] : (double)NAN, ratio > 0 ? ratio : (double)NAN, "ratio", detail, "%s", why);
+            s->drop[k] = ratio;
+        }
+    }
+    if (l) snprintf(l->why, sizeof l->why, "%s", why);
+    tt_site_commanded(e, s, raise);
+    s->cap_rps = cap;
+    s->unbound_since.ns = 0;
+}
+
+/* ---- reading the site ---- */
+
+static void classify(tt_engine *e, tt_site *s) {
+    const tt_load *l = &s->load;
+    const tt_loop *loop = tt_site_loop(e, s);
+    s->bad = s->saturated = s->clean = false;
+    if (!l->known || l->offered < 0.2) return;
+    bool slow = l->latency_known && s->latency_base_ms > 0 && l->latency_ms > bad_latency * s->latency_base_ms && loop && loop->kept_known && !loop->kept;
+    s->bad = l->fail_ratio > bad_fail || l->refused_ratio > bad_refused || slow;
+    s->saturated = l->refused_ratio > bad_refused ||
+                   (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling)));
+    s->clean = l->fail_ratio < clean_fail && l->refused_ratio <= clean_refused &&
+               (!l->latency_known || s->latency_base_ms <= 0 || l->latency_ms < clean_latency * s->latency_base_ms);
+}
+
+static double delivered(const tt_engine *e, const tt_site *s) {
+    const tt_load *l = &s->load;
+    if (inner_loop(e, s) || !l->flow_known) return l->ok;
+    double through = fmin(l->throughput, l->admitted);
+    return fmax(through, l->ok);
+}
+
+static uint32_t level_for(const tt_step *d, uint32_t from, double demand, double capacity) {
+    if (!d) return 0;
+    for (uint32_t lv = from; lv < d->levels; lv++)
+        if (demand <= safe_load * capacity * tt_gain(d, lv)) return lv;
+    return d->levels;
+}
+
+static int64_t hold_of(const tt_engine *e, const tt_site *s) {
+    const tt_loop *l = &e->loops[s->loop];
+    return s->hold_ns > l->plan->recover_after_ns ? s->hold_ns : l->plan->recover_after_ns;
+}
+
+static void relapse(tt_engine *e, tt_site *s, tt_loop *l, const char *what) {
+    int64_t theta = tt_law_dead_time(e, s), h = hold_of(e, s) * 2;
+    if (h < theta) h = theta;
+    s->hold_ns = h > hold_max_ns ? hold_max_ns : h;
+    tt_loop_relapse(e, l, what);
+}
+
+static void say_saturated(const tt_site *s, double capacity, char *buf, size_t size) {
+    char o[32], k[32], r[32], f[32], c[32];
+    tt_num(o, sizeof o, s->load.offered);
+    tt_num(k, sizeof k, s->load.ok);
+    tt_pct(r, sizeof r, s->load.refused_ratio);
+    tt_pct(f, sizeof f, s->load.fail_ratio);
+    tt_num(c, sizeof c, capacity);
+    snprintf(buf, size, "offered %s rps, %s rps answered well, %s refused, %s failed: saturated, safe capacity %s rps", o, k, r, f, c);
+}
+
+static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
+    const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE);
+    double thr = delivered(e, s), gain = tt_gain(d, s->level), measured = thr / gain;
+    bool raised = s->raised;
+    s->violated_at = e->now;
+    if (s->measured_rps <= 0)
+        s->measured_rps = measured;
+    else if (raised)
+        s->measured_rps = fmax(measured, 0.5 * s->measured_rps);
+    else
+        s->measured_rps = fmax(measured, 0.4 * s->measured_rps);
+    s->measured_at = e->now;
+    double demand = tt_site_demand(s);
+    char figures[240], why[400];
+    say_saturated(s, s->measured_rps * gain, figures, sizeof figures);
+    if (raised) relapse(e, s, l, "saturated again after a step back");
+    if (l->phase == TT_PHASE_FROZEN || l->locked_until.ns > e->now.ns) return;
+
+    uint32_t want = level_for(d, s->level, demand, s->measured_rps);
+    if (d && want > s->level) {
+        snprintf(why, sizeof why, "%s; degrade %.*s to level %u of %u (capacity x%d.%02d)%s", figures, TT_SV_ARG(d->feature), want, d->levels, (int)tt_gain(d, want),
+                 (int)(tt_gain(d, want) * 100) % 100, inner_loop(e, s) ? ", then judge" : "");
+        tt_site_set_level(e, s, want, why);
+        l->rung = (uint32_t)(d - l->plan->steps) + 1;
+        if (inner_loop(e, s)) return;
+        gain = tt_gain(d, want);
+    }
+    const tt_step *limit = tt_site_step(e, s, TT_STEP_LIMIT), *drop = tt_site_step(e, s, TT_STEP_DROP);
+    if (!limit && !drop) return;
+    double reserve = reserve_inner, cap;
+    if (!inner_loop(e, s)) {
+        double f = s->load.fail_ratio;
+        bool flush = s->cap_rps <= 0 && f > 0.05;
+        reserve = !flush ? reserve_outer : f > 0.5 ? 0.25 : f > 0.15 ? 0.60 : 0.70;
+        if (flush) s->flush_until.ns = e->now.ns + flush_ns;
+        cap = reserve * s->measured_rps * gain;
+    } else
+        cap = reserve * fmax(s->measured_rps * gain, thr);
+    /* Never below the goodput delivered now (section 9, 2), but for the timed flush of a stale queue. */
+    if (s->flush_until.ns <= e->now.ns) cap = fmax(cap, reserve * s->load.ok);
+    if (cap >= s->load.offered) return;
+    if (s->cap_rps > 0 && fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
+        /* The cap stands and yet the site is over: the mesh admits more than told, or capacity has slipped. */
+        cap = s->cap_rps * (1 - deadband);
+        if (cap < reserve * s->load.ok) return;
+    }
+    char n[32];
+    tt_num(n, sizeof n, cap);
+    snprintf(why, sizeof why, "%s; admit at most %s rps, highest priority first", figures, n);
+    tt_site_set_cap(e, s, cap, why);
+    const tt_step *st = limit ? limit : drop;
+    if ((uint32_t)(st - l->plan->steps) + 1 > l->rung) l->rung = (uint32_t)(st - l->plan->steps) + 1;
+}
+
+/* ---- the way back ---- */
+
+static void begin_recovery(tt_engine *e, tt_loop *l, const char *why) {
+    if (l->phase == TT_PHASE_SETTLED || l->phase == TT_PHASE_SETTLING || l->phase == TT_PHASE_ACTING || l->phase == TT_PHASE_ESCALATED)
+        tt_loop_enter(e, l, TT_PHASE_RECOVERING, why);
+}
+
+static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
+    const tt_load *d = &s->load;
+    bool binding = d->dropped > 0.01 * d->offered || d->offered >= 0.97 * s->cap_rps;
+    char why[300], a[32], b[32], u[32];
+    if (!binding) {
+        if (s->unbound_since.ns == 0) s->unbound_since = e->now;
+        if (tt_since(e->now, s->unbound_since) < hold_of(e, s) / 2) return;
+        tt_num(a, sizeof a, d->offered);
+        tt_num(b, sizeof b, s->cap_rps);
+        snprintf(why, sizeof why, "offered %s rps has stayed under the cap of %s rps: it holds nothing back any more and is taken away", a, b);
+        tt_site_set_cap(e, s, 0, why);
+        s->raised = false; /* nothing was let in by it */
+        begin_recovery(e, l, why);
+        return;
+    }
+    s->unbound_since.ns = 0;
+    double g_up = inner_loop(e, s) ? raise_inner : raise_outer;
+    double est = d->util_known && d->util > 0.2 ? cap_utilization * d->admitted / d->util : s->cap_rps * 1.05;
+    double cap = fmin(fmax(est, 0.9 * s->cap_rps), s->cap_rps * (1 + g_up));
+    if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps) return;
+    if (cap > s->cap_rps && tt_since(e->now, s->raised_at) < tt_law_dead_time(e, s)) return;
+    tt_num(a, sizeof a, d->admitted);
+    tt_num(b, sizeof b, cap);
+    tt_pct(u, sizeof u, d->util);
+    snprintf(why, sizeof why, "admitting %s rps at utilization %s: %s the cap to %s rps", a, d->util_known ? u : "unknown", cap > s->cap_rps ? "raise" : "trim", b);
+    bool raise = cap > s->cap_rps;
+    tt_site_set_cap(e, s, cap, why);
+    s->raised = raise;
+    s->measured_rps = fmax(s->measured_rps, d->admitted / tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level));
+}
+
+static bool dependency_well(const tt_engine *e, const tt_site *s, const tt_step *d, char *why, size_t size) {
+    for (uint32_t i = 0; i < s->n_closure; i++) {
+        const tt_service_def *svc = &e->rules->services[s->closure[i]];
+        if (!tt_sv_eq(svc->name, d->feature)) continue;
+        tt_where w = {svc->name, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL};
+        tt_reading lat = tt_read_signal(e, e->load_signal[TT_LOAD_LATENCY_MEAN], &w);
+        if (!lat.known || s->latency_dep_base[i] <= 0 || lat.value <= 2 * s->latency_dep_base[i] + 5) return true;
+        char a[32], b[32];
+        tt_num(a, sizeof a, lat.value);
+        tt_num(b, sizeof b, s->latency_dep_base[i]);
+        snprintf(why, size, "%.*s still answers in %s ms, usually %s ms: the degrade stays", TT_SV_ARG(svc->name), a, b);
+        return false;
+    }
+    return true;
+}
+
+static void give_back_level(tt_engine *e, tt_site *s, tt_loop *l) {
+    const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE);
+    int64_t theta = tt_law_dead_time(e, s), every = l->plan->recover_every_ns > theta ? l->plan->recover_every_ns : theta;
+    if (!d || tt_since(e->now, s->violated_at) < hold_of(e, s) || tt_since(e->now, s->commanded_at) < every) return;
+    double ratio = tt_gain(d, s->level) / tt_gain(d, s->level - 1);
+    const char *source;
+    double c = tt_site_capacity(e, s, &source);
+    double after = s->load.util_known ? s->load.util * ratio : c > 0 ? tt_site_demand(s) / (c * tt_gain(d, s->level - 1)) : 0;
+    char why[300], u[32];
+    tt_pct(u, sizeof u, after);
+    if (after >= give_back_utilization) {
+        snprintf(l->why, sizeof l->why, "holds; a level less of degrade would need %s of capacity", u);
+        return;
+    }
+    if (!dependency_well(e, s, d, why, sizeof why)) {
+        snprintf(l->why, sizeof l->why, "%s", why);
+        return;
+    }
+    snprintf(why, sizeof why, "clean, and a level less needs %s of capacity: give %.*s back", u, TT_SV_ARG(d->feature));
+    begin_recovery(e, l, why);
+    tt_site_set_level(e, s, s->level - 1, why);
+}
+
+static void clean(tt_engine *e, tt_site *s, tt_loop *l) {
+    if (s->raised && !s->bad) s->raised = false; /* judged, and it held */
+    if (s->cap_rps > 0)
+        trim_cap(e, s, l);
+    else if (s->level > 0)
+        give_back_level(e, s, l);
+}
+
+static void site_step(tt_engine *e, tt_site *s) {
+    tt_loop *l = tt_site_loop(e, s);
+    classify(e, s);
+    if (!l || !tt_loop_may_act(e, l) || tt_site_step(e, s, TT_STEP_EJECT)) return;
+    if (s->flush_until.ns && e->now.ns >= s->flush_until.ns) {
+        /* By timer, even while blind: the stale work is gone (section 4, flush). */
+        s->flush_until.ns = 0;
+        if (s->cap_rps > 0 && !inner_loop(e, s))
+            tt_site_set_cap(e, s, reserve_outer * s->measured_rps * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level), "the stale queue is flushed: open up to the measured capacity");
+    }
+    if (!s->load.known) {
+        if (!s->hold_said)
+            tt_emit(e, "hold", l, "%s of %s in %s is %s: nothing new is done until it is good again", s->load.missing, tt_service_cname(e, s->service), tt_dc_cname(e, s),
+                    tt_quality_name(s->load.quality));
+        s->hold_said = true;
+        return;
+    }
+    s->hold_said = false;
+    if (s->load.at.ns <= s->judged_at.ns || !tt_site_judgeable(e, s)) return;
+    if (s->flush_until.ns > e->now.ns) return;
+    s->judged_at = s->load.at;
+    s->bad_samples = s->bad ? s->bad_samples + 1 : 0;
+    if (l->locked_until.ns > e->now.ns) return;
+    if (s->saturated)
+        saturated(e, s, l);
+    else if (s->bad)
+        s->violated_at = e->now;
+    else if (s->clean)
+        clean(e, s, l);
+    else if (s->cap_rps > 0)
+        trim_cap(e, s, l);
+}
+
+void tt_law_step(tt_engine *e) {
+    for (uint32_t i = 0; i < e->n_sites; i++) site_step(e, &e->sites[i]);
+    for (uint32_t i = 0; i < e->rules->n_services; i++) tt_shift_step(e, &e->groups[i], i);
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (tt_loop_is_open(&e->loops[i])) tt_eject_step(e, &e->loops[i]);
+}

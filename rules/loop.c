@@ -1,0 +1,602 @@
+/* The life of a loop: born of an anomaly, moved by what its plan wants kept, ended recovered, stopped by a person, or handed to one.
+ * Transitions are the table below; tt_loop_enter is the only place that makes one. */
+#include "engine_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BIT(p) (1u << TT_PHASE_##p)
+static const uint32_t may_follow[TT_PHASE_COUNT] = {
+    [TT_PHASE_DETECTED] = BIT(AWAITING_APPROVAL) | BIT(ACTING) | BIT(CLOSED) | BIT(FROZEN),
+    [TT_PHASE_AWAITING_APPROVAL] = BIT(ACTING) | BIT(CLOSED) | BIT(FROZEN) | BIT(RECOVERING),
+    [TT_PHASE_ACTING] = BIT(SETTLING) | BIT(AWAITING_APPROVAL) | BIT(ESCALATED) | BIT(FROZEN) | BIT(RECOVERING) | BIT(CLOSED) | BIT(FAILED),
+    [TT_PHASE_SETTLING] = BIT(ACTING) | BIT(SETTLED) | BIT(FROZEN) | BIT(RECOVERING) | BIT(CLOSED),
+    [TT_PHASE_SETTLED] = BIT(ACTING) | BIT(RECOVERING) | BIT(FROZEN) | BIT(CLOSED),
+    [TT_PHASE_RECOVERING] = BIT(ACTING) | BIT(CLOSED) | BIT(FROZEN) | BIT(SETTLING),
+    [TT_PHASE_FROZEN] = BIT(ACTING) | BIT(RECOVERING) | BIT(CLOSED),
+    [TT_PHASE_ESCALATED] = BIT(ACTING) | BIT(SETTLING) | BIT(RECOVERING) | BIT(FROZEN) | BIT(CLOSED) | BIT(AWAITING_APPROVAL),
+    [TT_PHASE_FAILED] = BIT(CLOSED) | BIT(RECOVERING),
+    [TT_PHASE_CLOSED] = 0,
+};
+
+const char *tt_phase_name(tt_phase p) {
+#define NAME(id, name) name,
+    static const char *const names[] = {TT_PHASES(NAME)};
+#undef NAME
+    return names[p];
+}
+
+bool tt_loop_is_open(const tt_loop *l) { return l->used && l->phase != TT_PHASE_CLOSED; }
+
+tt_loop *tt_loop_find(const tt_engine *e, tt_sv id) {
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (e->loops[i].used && tt_sv_eq(tt_sv_of(e->loops[i].id), id)) return &e->loops[i];
+    return NULL;
+}
+
+const tt_step *tt_plan_step(const tt_plan *p, tt_step_kind kind) {
+    for (size_t i = 0; p && i < p->n_steps; i++)
+        if (p->steps[i].kind == kind) return &p->steps[i];
+    return NULL;
+}
+
+void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why) {
+    if (l->phase == next) return;
+    TT_ASSERT(may_follow[l->phase] & (1u << next));
+    const char *from = tt_phase_name(l->phase);
+    l->phase = next;
+    l->phase_at = e->now;
+    l->phase_wall = e->wall;
+    if (next == TT_PHASE_CLOSED) {
+        l->closed = e->wall;
+        l->closed_at = e->now;
+        if (!l->ended) l->ended = "recovered";
+        snprintf(l->why, sizeof l->why, "%s", why);
+        l->next[0] = 0;
+        char took[32];
+        tt_format_duration(tt_since(e->now, l->opened_at) / TT_SECONDS(1) * TT_SECONDS(1), took, sizeof took);
+        tt_emit(e, "loop_closed", l, "%s after %s: %s", l->ended, took, why);
+        return;
+    }
+    snprintf(l->why, sizeof l->why, "%s", why);
+    tt_emit(e, "loop_phase", l, "%s -> %s: %s", from, tt_phase_name(next), why);
+}
+
+bool tt_loop_may_act(const tt_engine *e, const tt_loop *l) {
+    if (e->frozen || !l->plan || l->aborting) return false;
+    switch (l->phase) {
+    case TT_PHASE_ACTING:
+    case TT_PHASE_SETTLING:
+    case TT_PHASE_SETTLED:
+    case TT_PHASE_RECOVERING:
+    case TT_PHASE_ESCALATED: return true;
+    /* A step that waits for a person holds that step alone; what was begun is looked after. */
+    case TT_PHASE_AWAITING_APPROVAL: return l->plan->mode == TT_MODE_AUTO;
+    default: return false;
+    }
+}
+
+/* ---- ids ---- */
+
+static void make_ulid(tt_engine *e, char out[TT_ULID_SIZE]) {
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    uint64_t ms = (uint64_t)e->wall.ms & 0xffffffffffffu;
+    uint64_t seed[2] = {e->cfg.epoch, ++e->loop_counter};
+    uint64_t a = tt_hash_bytes(14695981039346656037u, seed, sizeof seed), b = tt_hash_bytes(a ^ 0x9e3779b97f4a7c15u, seed, sizeof seed);
+    for (int i = 9; i >= 0; i--, ms >>= 5) out[i] = digits[ms & 31];
+    for (int i = 0; i < 8; i++, a >>= 5) out[10 + i] = digits[a & 31];
+    for (int i = 0; i < 8; i++, b >>= 5) out[18 + i] = digits[b & 31];
+    out[26] = 0;
+}
+
+static tt_loop *new_loop(tt_engine *e) {
+    uint32_t open = 0;
+    int32_t place = -1, oldest = -1;
+    uint32_t closed = 0;
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        tt_loop *l = &e->loops[i];
+        if (!l->used) {
+            if (place < 0) place = (int32_t)i;
+        } else if (tt_loop_is_open(l))
+            open++;
+        else {
+            closed++;
+            if (oldest < 0 || l->closed_at.ns < e->loops[oldest].closed_at.ns) oldest = (int32_t)i;
+        }
+    }
+    if (open >= e->cfg.max_loops) {
+        tt_emit(e, "limit_reached", NULL, "%u loops are open, the ceiling of this process: a further one is not opened", open);
+        return NULL;
+    }
+    if (closed >= e->cfg.max_closed && oldest >= 0) place = oldest;
+    if (place < 0) place = (int32_t)e->n_loops++;
+    tt_loop *l = &e->loops[place];
+    free(l->history);
+    memset(l, 0, sizeof *l);
+    l->used = true;
+    return l;
+}
+
+/* ---- birth ---- */
+
+static tt_loop *open_on(tt_engine *e, const tt_target *t) {
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (tt_loop_is_open(&e->loops[i]) && tt_target_eq(&e->loops[i].target, t)) return &e->loops[i];
+    return NULL;
+}
+
+static bool locked_out(const tt_engine *e, const tt_target *t) {
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (e->loops[i].used && e->loops[i].locked_until.ns > e->now.ns && tt_target_eq(&e->loops[i].target, t)) return true;
+    return false;
+}
+
+static void refuse(tt_engine *e, tt_anomaly *a, const tt_plan_match *m, const char *kind, const char *why) {
+    if (a->refused_said) return;
+    a->refused_said = true;
+    tt_event *ev = tt_emit(e, kind, NULL, "plan %.*s is not started: %s", TT_SV_ARG(m->plan->name), why);
+    if (!ev) return;
+    ev->target = m->target;
+    tt_copy_text(ev->plan, sizeof ev->plan, m->plan->name);
+}
+
+/* When most of what one signal watches looks bad at once, the sensor is the likelier fault (design, invariant 8). */
+static bool suspect_sensor(tt_engine *e, uint32_t anomaly, uint32_t *ret_bad, uint32_t *ret_all) {
+    const tt_anomaly_def *d = &e->rules->anomalies[anomaly];
+    if (d->kind != TT_ANOMALY_WHEN) return false;
+    int signals[TT_EXPR_SIGNALS_MAX];
+    tt_expr_signals(d->when, signals);
+    uint32_t all = 0, bad = 0;
+    for (int32_t s = e->series.of_signal[signals[0]]; s >= 0; s = e->series.s[s].next_of_signal) all += tt_series_quality(e, &e->series.s[s]) == TT_Q_OK;
+    for (uint32_t i = 0; i < e->n_anomalies; i++) bad += e->anomalies[i].used && e->anomalies[i].anomaly == anomaly && e->anomalies[i].state == TT_AN_OPEN;
+    *ret_bad = bad;
+    *ret_all = all;
+    return all >= e->rules->guardrails.most_bad_min && (double)bad >= e->rules->guardrails.most_bad_share * (double)all;
+}
+
+static void start(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
+    tt_loop *l = new_loop(e);
+    if (!l) return;
+    make_ulid(e, l->id);
+    l->number = e->loop_counter;
+    l->plan = m->plan;
+    l->plan_hash = m->plan->hash;
+    tt_copy_text(l->plan_name, sizeof l->plan_name, m->plan->name);
+    tt_copy_text(l->anomaly_name, sizeof l->anomaly_name, e->rules->anomalies[a->anomaly].name);
+    l->target = m->target;
+    l->phase = TT_PHASE_DETECTED;
+    l->opened = l->phase_wall = e->wall;
+    l->opened_at = l->phase_at = l->violated_at = e->now;
+    char value[32] = "";
+    if (a->value_known) tt_num(value, sizeof value, a->value);
+    snprintf(l->why, sizeof l->why, "%s: %s%s", l->anomaly_name, a->value_known ? "value " : "alert firing", value);
+    tt_emit(e, "loop_opened", l, "%s answers %s on %s%s%s (mode %s)", l->plan_name, l->anomaly_name, l->target.service, l->target.dc[0] ? " in " : "", l->target.dc,
+            tt_mode_name(m->plan->mode));
+    tt_site *s = l->target.instance[0] ? NULL : tt_site_of(e, l->target.service, l->target.dc);
+    if (s) {
+        /* A site another loop had brought in is this loop's own now. */
+        s->loop = (int32_t)(l - e->loops);
+        if (tt_site_neutral(e, s)) {
+            s->acted = false;
+            s->measured_rps = 0;
+            s->hold_ns = 0;
+        }
+        s->violated_at = e->now;
+        s->judged_at.ns = 0;
+    }
+}
+
+void tt_loops_open(tt_engine *e) {
+    for (uint32_t i = 0; i < e->n_anomalies; i++) {
+        tt_anomaly *a = &e->anomalies[i];
+        if (!a->used || a->state != TT_AN_OPEN || a->muted || !a->n_matches) continue;
+        const tt_plan_match *m = &a->matches[0];
+        tt_loop *already = open_on(e, &m->target);
+        if (already) {
+            if (strcmp(already->anomaly_name, e->rules->anomalies[a->anomaly].name.p) != 0) refuse(e, a, m, "not_chosen", "another loop already treats this target");
+            continue;
+        }
+        if (e->frozen) {
+            refuse(e, a, m, "guardrail", "automation is frozen");
+            continue;
+        }
+        if (tt_is_protected(e, m->target.service)) {
+            refuse(e, a, m, "guardrail", "the service is protected");
+            continue;
+        }
+        if (locked_out(e, &m->target)) {
+            refuse(e, a, m, "guardrail", "the target is locked out after too many reversals");
+            continue;
+        }
+        uint32_t bad, all;
+        if (suspect_sensor(e, a->anomaly, &bad, &all)) {
+            e->frozen = true;
+            e->frozen_since = e->wall;
+            snprintf(e->frozen_by, sizeof e->frozen_by, "guardrail");
+            snprintf(e->frozen_reason, sizeof e->frozen_reason, "%u of %u targets of %.*s look bad at once: the sensor is suspect", bad, all,
+                     TT_SV_ARG(e->rules->anomalies[a->anomaly].name));
+            tt_emit(e, "frozen", NULL, "%s. What is in force stays, nothing new is done until a person resumes", e->frozen_reason);
+            tt_emit(e, "page", NULL, "%s", e->frozen_reason);
+            continue;
+        }
+        uint32_t open = 0;
+        for (uint32_t k = 0; k < e->n_loops; k++) open += tt_loop_is_open(&e->loops[k]);
+        if (open >= e->rules->guardrails.max_concurrent_loops) {
+            char why[96];
+            snprintf(why, sizeof why, "%u loops are open, guardrails.max_concurrent_loops is %u", open, e->rules->guardrails.max_concurrent_loops);
+            refuse(e, a, m, "guardrail", why);
+            continue;
+        }
+        a->refused_said = false;
+        for (uint32_t k = 1; k < a->n_matches; k++) {
+            tt_event *ev = tt_emit(e, "not_chosen", NULL, "plan %.*s matches too; %.*s is the more specific or the earlier one", TT_SV_ARG(a->matches[k].plan->name),
+                                   TT_SV_ARG(m->plan->name));
+            if (ev) ev->target = a->matches[k].target;
+        }
+        start(e, a, m);
+    }
+}
+
+tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l) {
+    for (uint32_t i = 0; i < e->n_anomalies; i++) {
+        tt_anomaly *a = &e->anomalies[i];
+        if (!a->used || !a->n_matches || a->state == TT_AN_PENDING) continue;
+        if (strcmp(e->rules->anomalies[a->anomaly].name.p, l->anomaly_name) == 0 && tt_target_eq(&a->matches[0].target, &l->target)) return a;
+    }
+    return NULL;
+}
+
+/* ---- what the plan wants kept ---- */
+
+typedef struct {
+    const tt_engine *e;
+    tt_where where;
+} keep_reader;
+
+static bool read_keep(void *ctx, int signal, double *ret) {
+    keep_reader *k = ctx;
+    tt_reading r = tt_read_signal(k->e, signal, &k->where);
+    if (r.known) *ret = r.value;
+    return r.known;
+}
+
+static void look_at_keeps(tt_engine *e, tt_loop *l) {
+    keep_reader k = {e, {tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL}};
+    bool known = true, kept = true;
+    for (size_t i = 0; l->plan && i < l->plan->n_keep; i++) {
+        tt_truth t = tt_expr_eval(l->plan->keep[i], read_keep, &k);
+        if (t == TT_UNKNOWN) known = false;
+        if (t == TT_FALSE) kept = false;
+    }
+    if (!kept) known = true; /* one broken promise is enough to know */
+    if (known && !kept) l->violated_at = e->now;
+    if (!known || !kept) l->kept_since = e->now;
+    l->kept_known = known;
+    l->kept = known && kept;
+}
+
+bool tt_loop_idle(const tt_engine *e, const tt_loop *l) {
+    int32_t me = (int32_t)(l - e->loops);
+    if (l->ejected) return false;
+    for (uint32_t i = 0; i < e->n_sites; i++)
+        if (e->sites[i].loop == me && !tt_site_neutral(e, &e->sites[i])) return false;
+    for (size_t i = 0; i < e->rules->n_services; i++)
+        if (e->groups[i].weights && e->groups[i].loop == me) return false;
+    return true;
+}
+
+static tt_time last_command(const tt_engine *e, const tt_loop *l) {
+    int32_t me = (int32_t)(l - e->loops);
+    tt_time t = l->eject_at;
+    for (uint32_t i = 0; i < e->n_sites; i++)
+        if (e->sites[i].loop == me && e->sites[i].commanded_at.ns > t.ns) t = e->sites[i].commanded_at;
+    for (size_t i = 0; i < e->rules->n_services; i++)
+        if (e->groups[i].loop == me && e->groups[i].commanded_at.ns > t.ns) t = e->groups[i].commanded_at;
+    return t;
+}
+
+static int64_t dead_time(const tt_engine *e, const tt_loop *l) {
+    int32_t me = (int32_t)(l - e->loops);
+    int64_t longest = e->cfg.apply_ns * 13 / 10 + TT_SECONDS(1) + e->cfg.ingest_ns;
+    for (uint32_t i = 0; i < e->n_sites; i++)
+        if (e->sites[i].loop == me && tt_law_dead_time(e, &e->sites[i]) > longest) longest = tt_law_dead_time(e, &e->sites[i]);
+    return longest;
+}
+
+static void let_go(tt_engine *e, tt_loop *l) {
+    int32_t me = (int32_t)(l - e->loops);
+    for (uint32_t i = 0; i < e->n_sites; i++)
+        if (e->sites[i].loop == me) {
+            tt_site *s = &e->sites[i];
+            s->loop = -1;
+            s->acted = false;
+            /* Measured in saturation, a measurement of this incident's circumstances: the learned figure stands for the next. */
+            s->measured_rps = 0;
+            s->faulty = false;
+            s->raised = false;
+            s->hold_said = s->nowhere_said = false;
+        }
+}
+
+static void finish(tt_engine *e, tt_loop *l, const char *ended, const char *why) {
+    let_go(e, l);
+    l->ended = ended;
+    tt_loop_enter(e, l, TT_PHASE_CLOSED, why);
+}
+
+void tt_loop_relapse(tt_engine *e, tt_loop *l, const char *why) {
+    const tt_guardrails *g = &e->rules->guardrails;
+    l->reversals++;
+    l->violated_at = e->now;
+    tt_emit(e, "relapse", l, "%s; reversal %u of %u, the next step back waits twice as long", why, l->reversals, g->lock_out_reversals);
+    if (l->reversals < g->lock_out_reversals || l->locked_until.ns > e->now.ns) return;
+    l->locked_until.ns = e->now.ns + g->lock_out_for_ns;
+    char dur[32];
+    tt_format_duration(g->lock_out_for_ns, dur, sizeof dur);
+    tt_emit(e, "guardrail", l, "locked out for %s after %u reversals: what is in force stays", dur, l->reversals);
+    tt_emit(e, "page", l, "%.*s: loop is locked out after %u reversals", TT_SV_ARG(l->plan ? l->plan->page : TT_SV("")), l->reversals);
+}
+
+static void unsettled(tt_engine *e, tt_loop *l) {
+    char dur[32];
+    tt_format_duration(l->plan->settle_within_ns, dur, sizeof dur);
+    char why[256];
+    snprintf(why, sizeof why, "not settled within %s: a person is needed; what is in force is kept and retuned", dur);
+    if (!l->paged) tt_emit(e, "page", l, "%.*s: %s", TT_SV_ARG(l->plan->page), why);
+    l->paged = true;
+    tt_loop_enter(e, l, TT_PHASE_ESCALATED, why);
+}
+
+static void shadow(tt_engine *e, tt_loop *l) {
+    if (!l->shadow_said) {
+        l->shadow_said = true;
+        char steps[160];
+        size_t n = 0;
+        steps[0] = 0;
+        for (size_t i = 0; i < l->plan->n_steps && n < sizeof steps - 16; i++)
+            n += (size_t)snprintf(steps + n, sizeof steps - n, "%s%s", i ? ", " : "", tt_step_name(l->plan->steps[i].kind));
+        tt_emit(e, "hold", l, "mode %s: would use %s; nothing is done", tt_mode_name(l->plan->mode), steps);
+        if (l->plan->mode == TT_MODE_ADVISE) tt_emit(e, "page", l, "%.*s: %s advises %s", TT_SV_ARG(l->plan->page), l->plan_name, steps);
+    }
+    if (!tt_loop_anomaly(e, l)) finish(e, l, "cleared", "the anomaly is over; nothing had been done");
+}
+
+/* The way back for loops that were stopped or lost their plan: everything but weights at once, weights in quarters. */
+static void wind_back(tt_engine *e, tt_loop *l) {
+    int32_t me = (int32_t)(l - e->loops);
+    const char *why = l->aborting ? "stopped by a person" : "its plan is gone from the rules";
+    for (uint32_t i = 0; i < e->n_sites; i++) {
+        tt_site *s = &e->sites[i];
+        if (s->loop != me) continue;
+        if (s->level) tt_site_set_level(e, s, 0, why);
+        if (s->cap_rps > 0) tt_site_set_cap(e, s, 0, why);
+    }
+    if (l->ejected) {
+        l->ejected = false;
+        l->eject_at = e->now;
+        char action[TT_NAME_MAX + 8];
+        snprintf(action, sizeof action, "eject:%.120s", l->target.instance);
+        tt_emit_action(e, l, &l->target, action, 1, NAN, "level", NULL, "%s: instance takes traffic again", why);
+    }
+    for (size_t i = 0; i < e->rules->n_services; i++) {
+        tt_group *g = &e->groups[i];
+        if (g->weights && g->loop == me && tt_since(e->now, g->commanded_at) >= TT_SECONDS(5)) tt_group_weights_off(e, g, why);
+    }
+    if (tt_loop_idle(e, l)) finish(e, l, l->aborting ? "aborted" : "failed", why);
+}
+
+static void step(tt_engine *e, tt_loop *l) {
+    if (l->aborting || !l->plan) {
+        if (l->phase != TT_PHASE_RECOVERING && (may_follow[l->phase] & BIT(RECOVERING)))
+            tt_loop_enter(e, l, TT_PHASE_RECOVERING, l->aborting ? "stopped by a person: taking everything back" : "its plan is gone: taking everything back");
+        if (!e->frozen || l->aborting) wind_back(e, l);
+        return;
+    }
+    look_at_keeps(e, l);
+    if (e->frozen) return;
+    if (l->locked_until.ns > e->now.ns) {
+        if (l->phase != TT_PHASE_FROZEN) tt_loop_enter(e, l, TT_PHASE_FROZEN, "locked out after too many reversals");
+        return;
+    }
+    int64_t theta = dead_time(e, l), quiet = tt_since(e->now, last_command(e, l));
+    bool idle = tt_loop_idle(e, l);
+    switch (l->phase) {
+    case TT_PHASE_DETECTED:
+        if (l->plan->mode == TT_MODE_OBSERVE || l->plan->mode == TT_MODE_ADVISE) {
+            shadow(e, l);
+        } else if (l->plan->mode == TT_MODE_APPROVE) {
+            tt_loop_enter(e, l, TT_PHASE_AWAITING_APPROVAL, "the plan acts only when a person approves");
+            tt_emit(e, "page", l, "%.*s: %s waits for approval", TT_SV_ARG(l->plan->page), l->plan_name);
+        } else
+            tt_loop_enter(e, l, TT_PHASE_ACTING, l->why);
+        break;
+    case TT_PHASE_AWAITING_APPROVAL:
+        if (l->approved)
+            tt_loop_enter(e, l, TT_PHASE_ACTING, "approved");
+        else if (tt_since(e->now, l->phase_at) >= l->plan->approve_within_ns) {
+            if (l->plan->mode == TT_MODE_APPROVE)
+                finish(e, l, "refused", "nobody answered in time: refused, nothing was done");
+            else {
+                l->paged = true; /* asked once: an unanswered step isn't asked for again */
+                tt_loop_enter(e, l, TT_PHASE_ACTING, "nobody approved the step in time: it is left out");
+            }
+        } else if (idle && l->plan->mode == TT_MODE_APPROVE && !tt_loop_anomaly(e, l))
+            finish(e, l, "cleared", "the anomaly is over; nothing had been done");
+        break;
+    case TT_PHASE_ACTING:
+    case TT_PHASE_ESCALATED:
+        if (l->kept && quiet >= theta) {
+            tt_loop_enter(e, l, TT_PHASE_SETTLING, "what the plan keeps holds again");
+        } else if (l->phase == TT_PHASE_ACTING && tt_since(e->now, l->phase_at) >= l->plan->settle_within_ns)
+            unsettled(e, l);
+        break;
+    case TT_PHASE_SETTLING:
+        if (l->kept_known && !l->kept)
+            tt_loop_enter(e, l, TT_PHASE_ACTING, "what the plan keeps is broken again");
+        else if (l->kept && tt_since(e->now, l->kept_since) >= l->plan->settle_hold_ns && tt_since(e->now, l->phase_at) >= l->plan->settle_hold_ns)
+            tt_loop_enter(e, l, TT_PHASE_SETTLED, idle ? "holds, with nothing in force" : "holds; the actions stay until it is safe to take them back");
+        break;
+    case TT_PHASE_SETTLED:
+        if (l->kept_known && !l->kept)
+            tt_loop_enter(e, l, TT_PHASE_ACTING, "what the plan keeps is broken again");
+        else if (idle && l->kept && !tt_loop_anomaly(e, l))
+            finish(e, l, "recovered", "what the plan keeps holds and nothing is in force");
+        break;
+    case TT_PHASE_RECOVERING:
+        if (l->kept_known && !l->kept && !idle)
+            tt_loop_enter(e, l, TT_PHASE_ACTING, "what the plan keeps broke on the way back");
+        else if (l->kept_known && !l->kept && tt_since(e->now, l->kept_since) == 0 && tt_loop_anomaly(e, l))
+            tt_loop_enter(e, l, TT_PHASE_ACTING, "the anomaly is back");
+        else if (idle && l->kept && quiet >= theta && !tt_loop_anomaly(e, l))
+            finish(e, l, "recovered", "everything is taken back and what the plan keeps still holds");
+        break;
+    case TT_PHASE_FROZEN: tt_loop_enter(e, l, TT_PHASE_ACTING, "the lock-out is over"); break;
+    default: break;
+    }
+}
+
+void tt_loops_step(tt_engine *e) {
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        tt_loop *l = &e->loops[i];
+        if (tt_loop_is_open(l)) step(e, l);
+    }
+}
+
+/* ---- people ---- */
+
+void tt_loops_command(tt_engine *e, const tt_command *c) {
+    char actor[64], reason[200];
+    tt_copy_text(actor, sizeof actor, c->actor);
+    tt_copy_text(reason, sizeof reason, c->reason);
+    if (c->kind == TT_CMD_FREEZE || c->kind == TT_CMD_UNFREEZE) {
+        bool freeze = c->kind == TT_CMD_FREEZE;
+        if (e->frozen == freeze) return;
+        e->frozen = freeze;
+        e->frozen_since = e->wall;
+        tt_copy_text(e->frozen_by, sizeof e->frozen_by, c->actor);
+        tt_copy_text(e->frozen_reason, sizeof e->frozen_reason, c->reason);
+        tt_emit(e, freeze ? "frozen" : "unfrozen", NULL, "%s by %s: %s", freeze ? "automation is frozen" : "automation goes on", actor, reason);
+        return;
+    }
+    tt_loop *l = tt_loop_find(e, tt_sv_of(c->loop));
+    if (!l || !tt_loop_is_open(l)) {
+        tt_emit(e, "command", NULL, "%s asked for loop %s, which is not open: %s", actor, c->loop, reason);
+        return;
+    }
+    switch (c->kind) {
+    case TT_CMD_ABORT: {
+        tt_emit(e, "command", l, "abort by %s: %s", actor, reason);
+        tt_anomaly *a = tt_loop_anomaly(e, l);
+        if (a) a->muted = true;
+        l->aborting = true;
+        break;
+    }
+    case TT_CMD_APPROVE:
+        if (l->phase != TT_PHASE_AWAITING_APPROVAL) {
+            tt_emit(e, "command", l, "approval by %s came while nothing waits for one: %s", actor, reason);
+            break;
+        }
+        l->approved = true;
+        tt_emit(e, "command", l, "approved by %s: %s", actor, reason);
+        break;
+    case TT_CMD_REFUSE:
+        if (l->phase != TT_PHASE_AWAITING_APPROVAL) break;
+        tt_emit(e, "command", l, "refused by %s: %s", actor, reason);
+        if (l->plan && l->plan->mode == TT_MODE_AUTO) {
+            tt_loop_enter(e, l, TT_PHASE_ACTING, "a person refused the step: it is left out");
+        } else {
+            tt_anomaly *a = tt_loop_anomaly(e, l);
+            if (a) a->muted = true;
+            finish(e, l, "refused", "a person refused the plan; nothing was done");
+        }
+        break;
+    default: break;
+    }
+}
+
+/* ---- history, for the chart ---- */
+
+enum { CH_KEEP, CH_OFFERED, CH_OK, CH_DROPPED, CH_LIMIT, CH_DEGRADE, CH_SHARE, CH_EJECT, CH_DROP };
+
+int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANNELS_MAX], int kind[TT_CHANNELS_MAX]) {
+    int n = 0;
+    (void)e;
+    if (!l->plan) return 0;
+    for (size_t i = 0; i < l->plan->n_keep && n < 6; i++) {
+        int signals[TT_EXPR_SIGNALS_MAX];
+        if (!tt_expr_signals(l->plan->keep[i], signals)) continue;
+        names[n] = e->rules->signals[signals[0]].name.p;
+        kind[n++] = CH_KEEP | signals[0] << 8;
+    }
+    if (!l->target.instance[0]) {
+        names[n] = "offered_rps", kind[n++] = CH_OFFERED;
+        names[n] = "ok_rps", kind[n++] = CH_OK;
+        names[n] = "dropped_rps", kind[n++] = CH_DROPPED;
+    }
+    for (size_t i = 0; i < l->plan->n_steps && n < TT_CHANNELS_MAX; i++) {
+        const tt_step *st = &l->plan->steps[i];
+        switch (st->kind) {
+        case TT_STEP_LIMIT: names[n] = "limit", kind[n++] = CH_LIMIT; break;
+        case TT_STEP_DEGRADE: names[n] = "degrade", kind[n++] = CH_DEGRADE; break;
+        case TT_STEP_SHIFT: names[n] = "weights", kind[n++] = CH_SHARE; break;
+        case TT_STEP_EJECT: names[n] = "eject", kind[n++] = CH_EJECT; break;
+        case TT_STEP_DROP: names[n] = "drop", kind[n++] = CH_DROP | (int)st->priority << 8; break;
+        default: break;
+        }
+    }
+    return n;
+}
+
+void tt_loop_sample(tt_engine *e, tt_loop *l) {
+    const char *names[TT_CHANNELS_MAX];
+    int kind[TT_CHANNELS_MAX];
+    int n = tt_channels(e, l, names, kind);
+    if (l->n_history == l->cap_history && l->cap_history < TT_HISTORY_MAX) {
+        uint32_t cap = l->cap_history ? l->cap_history * 2 : 32;
+        if (cap > TT_HISTORY_MAX) cap = TT_HISTORY_MAX;
+        tt_history *grown = realloc(l->history, cap * sizeof *grown);
+        if (!grown) return;
+        l->history = grown;
+        l->cap_history = cap;
+    }
+    tt_history *h;
+    if (l->n_history < l->cap_history)
+        h = &l->history[l->n_history++];
+    else {
+        h = &l->history[l->head_history];
+        l->head_history = (l->head_history + 1) % l->cap_history;
+    }
+    h->wall_ms = e->wall.ms;
+    h->phase = (uint8_t)l->phase;
+    tt_site *s = tt_site_of(e, l->target.service, l->target.dc);
+    tt_where w = {tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL};
+    for (int i = 0; i < TT_CHANNELS_MAX; i++) {
+        float v = NAN;
+        if (i < n) switch (kind[i] & 0xff) {
+            case CH_KEEP: {
+                tt_reading r = tt_read_signal(e, kind[i] >> 8, &w);
+                if (r.known) v = (float)r.value;
+                break;
+            }
+            case CH_OFFERED:
+                if (s && s->load.known) v = (float)s->load.offered;
+                break;
+            case CH_OK:
+                if (s && s->load.known) v = (float)s->load.ok;
+                break;
+            case CH_DROPPED:
+                if (s && s->load.known) v = (float)s->load.dropped;
+                break;
+            case CH_LIMIT:
+                if (s && s->cap_rps > 0) v = (float)s->cap_rps;
+                break;
+            case CH_DEGRADE: v = s ? (float)s->level : 0; break;
+            case CH_SHARE: v = s ? (float)(e->groups[s->service].weights ? e->groups[s->service].share[s->dc] : tt_home_share(e, s)) : NAN; break;
+            case CH_EJECT: v = l->ejected ? 1 : 0; break;
+            case CH_DROP: v = s ? (float)s->drop[kind[i] >> 8] : 0; break;
+            }
+        h->v[i] = v;
+    }
+}

@@ -1,0 +1,333 @@
+/* Traffic between data centers: away from a site that is sick of itself, into capacity that is known to be there; what does not fit is degraded
+ * or shed at the receiver in the same decision, never just pushed. control.md, section 5. */
+#include "engine_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const double safe_load = 0.92, reserve = 0.96;
+/* A site counts as sick of itself when its peers fail less than this share of what it does. */
+static const double peers_fail_share = 0.3;
+/* What a sick site keeps, of its home share: enough to see it get well. */
+static const double trickle = 0.05;
+static const double step_max_per_theta = 0.30;
+
+static bool peers_are_well(tt_engine *e, const tt_group *g, const tt_site *sick) {
+    uint32_t known = 0;
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        const tt_site *s = &e->sites[g->first_site + i];
+        if (s == sick) continue;
+        if (!s->load.known) continue;
+        known++;
+        if (s->load.fail_ratio > peers_fail_share * sick->load.fail_ratio) return false;
+    }
+    return known > 0;
+}
+
+static const tt_step *mover(const tt_engine *e, const tt_site *s) {
+    const tt_step *st = tt_site_step(e, s, TT_STEP_SHIFT);
+    return st ? st : tt_site_step(e, s, TT_STEP_CUTOVER);
+}
+
+static double share_of(const tt_engine *e, const tt_group *g, uint32_t i) { return g->weights ? g->share[i] : tt_home_share(e, &e->sites[g->first_site + i]); }
+
+static void push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why) {
+    tt_target t = {0};
+    tt_copy_text(t.service, sizeof t.service, e->rules->services[service].name);
+    double sum = 0;
+    for (uint32_t i = 0; i < g->n_sites; i++) sum += share[i];
+    TT_ASSERT(sum > 0.999 && sum < 1.001);
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        tt_site *s = &e->sites[g->first_site + i];
+        double from = share_of(e, g, i);
+        g->share[i] = share[i] / sum;
+        if (fabs(from - g->share[i]) < 1e-9) continue;
+        char action[TT_NAME_MAX + 8];
+        snprintf(action, sizeof action, "weights:%.100s", tt_dc_cname(e, s));
+        tt_emit_action(e, l, &t, action, from, g->share[i], "ratio", NULL, "%s", why);
+        tt_site_commanded(e, s, false);
+    }
+    g->weights = true;
+    g->commanded_at = e->now;
+    g->loop = (int32_t)(l - e->loops);
+    snprintf(l->why, sizeof l->why, "%s", why);
+}
+
+void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why) {
+    double share[TT_DCS_MAX];
+    bool home = true;
+    tt_loop *l = g->loop >= 0 ? &e->loops[g->loop] : NULL;
+    tt_target t = {0};
+    uint32_t service = e->sites[g->first_site].service;
+    tt_copy_text(t.service, sizeof t.service, e->rules->services[service].name);
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        double h = tt_home_share(e, &e->sites[g->first_site + i]), d = h - g->share[i];
+        if (fabs(d) > 0.25) {
+            d = d > 0 ? 0.25 : -0.25;
+            home = false;
+        }
+        share[i] = g->share[i] + d;
+    }
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        char action[TT_NAME_MAX + 8];
+        tt_site *s = &e->sites[g->first_site + i];
+        snprintf(action, sizeof action, "weights:%.100s", tt_dc_cname(e, s));
+        tt_emit_action(e, l, &t, action, g->share[i], home ? (double)NAN : share[i], "ratio", NULL, "%s", why);
+        g->share[i] = share[i];
+        tt_site_commanded(e, s, true);
+        if (home) s->faulty = false;
+    }
+    g->commanded_at = e->now;
+    if (home) {
+        g->weights = false;
+        g->loop = -1;
+    }
+}
+
+static double removed_capacity(tt_engine *e, const tt_group *g, const double share[]) {
+    double all = 0, gone = 0;
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        const tt_site *s = &e->sites[g->first_site + i];
+        double c = tt_site_capacity(e, s, NULL), home = tt_home_share(e, s);
+        if (c <= 0) c = 1;
+        if (s->faulty && s->learned_rps > 0) c = s->learned_rps; /* what it is when well */
+        all += c;
+        if (home > 0 && share[i] < home) gone += c * (1 - share[i] / home);
+    }
+    return all > 0 ? gone / all : 0;
+}
+
+/* Prepares a receiver for `demand`: level and cap sized from what it is known to carry. false: its capacity isn't known. */
+static bool ready_receiver(tt_engine *e, tt_site *r, tt_loop *l, double demand) {
+    double c = tt_site_capacity(e, r, NULL);
+    if (c <= 0) return false;
+    const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
+    uint32_t level = r->level;
+    while (d && level < d->levels && demand > safe_load * c * tt_gain(d, level)) level++;
+    bool fits = demand <= safe_load * c * tt_gain(d, level);
+    if (level == r->level && fits) return true;
+    if (r->loop < 0) {
+        r->loop = (int32_t)(l - e->loops);
+        r->violated_at = e->now;
+    }
+    char why[300], dm[32], cp[32];
+    tt_num(dm, sizeof dm, demand);
+    tt_num(cp, sizeof cp, c * tt_gain(d, level));
+    if (level > r->level) {
+        snprintf(why, sizeof why, "receives %s rps with a capacity of %s rps at level %u: degrade before the load arrives", dm, cp, level);
+        tt_site_set_level(e, r, level, why);
+    }
+    if (!fits && (tt_site_step(e, r, TT_STEP_LIMIT) || tt_site_step(e, r, TT_STEP_DROP))) {
+        double cap = reserve * c * tt_gain(d, level);
+        if (cap < r->load.ok) cap = r->load.ok;
+        if (r->cap_rps <= 0 || cap < r->cap_rps) {
+            snprintf(why, sizeof why, "would receive %s rps, can carry %s rps: what does not fit is shed, lowest priority first", dm, cp);
+            tt_site_set_cap(e, r, cap, why);
+        }
+    }
+    return true;
+}
+
+static double room_of(tt_engine *e, const tt_site *r, const tt_loop *l) {
+    const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
+    double c = tt_site_capacity(e, r, NULL);
+    return c > 0 ? safe_load * c * tt_gain(d, d ? d->levels : 0) : 0;
+}
+
+/* Empties a sick site down to a trickle, as far as plan, guardrails and receivers allow. */
+static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt_loop *l, bool wholly) {
+    const tt_step *st = mover(e, sick);
+    double share[TT_DCS_MAX], home = tt_home_share(e, sick), total = 0, rooms = 0, room[TT_DCS_MAX] = {0};
+    uint32_t me = sick->dc;
+    char why[400];
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        tt_site *r = &e->sites[g->first_site + i];
+        share[i] = share_of(e, g, i);
+        if (r->load.known) total += tt_site_demand(r);
+        if (i == me || !r->load.known || r->faulty || r->load.fail_ratio > peers_fail_share * sick->load.fail_ratio) continue;
+        room[i] = room_of(e, r, l);
+        rooms += room[i];
+    }
+    if (rooms <= 0) {
+        if (!sick->nowhere_said) tt_emit(e, "hold", l, "%s is sick but no other site is well with a known capacity: nothing is moved", tt_dc_cname(e, sick));
+        sick->nowhere_said = true;
+        return;
+    }
+    const tt_step *shift = tt_site_step(e, sick, TT_STEP_SHIFT);
+    double keep = wholly ? 0 : home * trickle, floor_by_step = shift && !wholly ? home * (1 - shift->max) : 0;
+    if (keep < floor_by_step) keep = floor_by_step;
+    /* The guardrail on capacity removed bounds how much of it may go. */
+    share[me] = keep;
+    double limit = e->rules->guardrails.max_capacity_removed;
+    if (removed_capacity(e, g, share) > limit + 1e-9) {
+        double lo = keep, hi = share_of(e, g, me);
+        for (int k = 0; k < 40; k++) {
+            share[me] = (lo + hi) / 2;
+            if (removed_capacity(e, g, share) > limit)
+                lo = share[me];
+            else
+                hi = share[me];
+        }
+        share[me] = hi;
+        char a[32];
+        tt_pct(a, sizeof a, limit);
+        tt_emit(e, "guardrail", l, "guardrails.max_capacity_removed %s keeps part of the traffic in %s", a, tt_dc_cname(e, sick));
+    }
+    bool shed = tt_site_step(e, sick, TT_STEP_LIMIT) || tt_site_step(e, sick, TT_STEP_DROP);
+    double moved = share_of(e, g, me) - share[me], fits = 0;
+    for (uint32_t i = 0; i < g->n_sites; i++)
+        if (room[i] > 0) fits += fmax(0, room[i] - share_of(e, g, i) * total);
+    if (!shed && moved * total > fits) {
+        double can = total > 0 ? fits / total : 0;
+        share[me] += moved - can;
+        moved = can;
+    }
+    if (moved < 0.005) {
+        if (!sick->nowhere_said) tt_emit(e, "hold", l, "%s is sick but the others have no room: nothing is moved", tt_dc_cname(e, sick));
+        sick->nowhere_said = true;
+        return;
+    }
+    for (uint32_t i = 0; i < g->n_sites; i++)
+        if (i != me) share[i] = share_of(e, g, i) + (room[i] > 0 ? moved * room[i] / rooms : 0);
+    for (uint32_t i = 0; i < g->n_sites; i++)
+        if (i != me && room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total)) return;
+    char f[32], m[32];
+    tt_pct(f, sizeof f, sick->load.fail_ratio);
+    tt_pct(m, sizeof m, moved);
+    snprintf(why, sizeof why, "%s fails %s of its requests and is not saturated, the others are well: move %s of all traffic away from it%s", tt_dc_cname(e, sick), f, m,
+             share[me] > 0 ? ", keep a trickle to see it recover" : "");
+    push(e, g, service, share, l, why);
+    sick->faulty = true;
+    sick->acted = true;
+    sick->violated_at = e->now;
+    if ((uint32_t)(st - l->plan->steps) + 1 > l->rung) l->rung = (uint32_t)(st - l->plan->steps) + 1;
+}
+
+/* A saturated site whose own means are spent gives its excess to those with room. */
+static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_loop *l) {
+    const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE), *st = tt_site_step(e, s, TT_STEP_SHIFT);
+    if (!st || (d && s->level < d->levels) || s->measured_rps <= 0) return;
+    double total = 0, room[TT_DCS_MAX] = {0}, rooms = 0, share[TT_DCS_MAX];
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        tt_site *r = &e->sites[g->first_site + i];
+        if (!r->load.known) return;
+        share[i] = share_of(e, g, i);
+        total += tt_site_demand(r);
+    }
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        tt_site *r = &e->sites[g->first_site + i];
+        if (r == s || !r->clean || r->faulty || r->cap_rps > 0) continue;
+        room[i] = fmin(fmax(0, room_of(e, r, l) - share[i] * total), step_max_per_theta * share[i] * total);
+        rooms += room[i];
+    }
+    double excess = tt_site_demand(s) - safe_load * s->measured_rps * tt_gain(d, s->level), home = tt_home_share(e, s);
+    double may = fmax(0, share[s->dc] - home * (1 - st->max)) * total, move = fmin(fmin(excess, rooms), may);
+    if (total <= 0 || move < 0.03 * total) return;
+    for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move / total;
+    share[s->dc] -= move / total;
+    if (removed_capacity(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
+    for (uint32_t i = 0; i < g->n_sites; i++)
+        if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total)) return;
+    char why[300], x[32], m[32];
+    tt_num(x, sizeof x, excess);
+    tt_num(m, sizeof m, move);
+    snprintf(why, sizeof why, "%s is over its safe capacity by %s rps: %s rps go where there is room", tt_dc_cname(e, s), x, m);
+    push(e, g, service, share, l, why);
+}
+
+static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
+    tt_loop *l = g->loop >= 0 ? &e->loops[g->loop] : NULL;
+    if (!l || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) return;
+    double share[TT_DCS_MAX];
+    bool done = true;
+    int64_t every = l->plan->recover_every_ns;
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        tt_site *s = &e->sites[g->first_site + i];
+        double home = tt_home_share(e, s);
+        share[i] = g->share[i];
+        int64_t theta = tt_law_dead_time(e, s), hold = s->hold_ns > l->plan->recover_after_ns ? s->hold_ns : l->plan->recover_after_ns;
+        if (g->share[i] >= home) continue;
+        /* All must be seen, and the one that takes traffic back must be well by data taken since the last move. */
+        if (!s->load.known || (!s->clean && g->share[i] > 0) || !tt_site_judgeable(e, s)) return;
+        if (tt_since(e->now, s->violated_at) < hold || tt_since(e->now, g->commanded_at) < (every > theta ? every : theta)) return;
+        const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
+        double c = s->learned_rps > 0 ? s->learned_rps : tt_site_capacity(e, s, NULL), total = 0;
+        for (uint32_t k = 0; k < g->n_sites; k++) total += tt_site_demand(&e->sites[g->first_site + k]);
+        double next = fmin(home, g->share[i] + fmax(l->plan->recover_step, 0.05) * home);
+        if (c > 0 && next * total > c * tt_gain(d, s->level)) return;
+        share[i] = next;
+        if (next < home - 1e-9) done = false;
+    }
+    double gained = 0, over = 0;
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        gained += share[i] - g->share[i];
+        double home = tt_home_share(e, &e->sites[g->first_site + i]);
+        if (g->share[i] > home) over += g->share[i] - home;
+    }
+    if (gained <= 0) return;
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        double home = tt_home_share(e, &e->sites[g->first_site + i]);
+        if (g->share[i] > home) share[i] = g->share[i] - gained * (g->share[i] - home) / over;
+    }
+    if (l->phase != TT_PHASE_RECOVERING && l->phase != TT_PHASE_AWAITING_APPROVAL) tt_loop_enter(e, l, TT_PHASE_RECOVERING, "the site that was left is well: traffic comes back in steps");
+    if (done) {
+        /* All the way home in one go only when it is the last short step. */
+        double home[TT_DCS_MAX];
+        for (uint32_t i = 0; i < g->n_sites; i++) home[i] = tt_home_share(e, &e->sites[g->first_site + i]);
+        push(e, g, service, home, l, "the last step home: every site has its usual share");
+        g->weights = false;
+        for (uint32_t i = 0; i < g->n_sites; i++) {
+            tt_site *s = &e->sites[g->first_site + i];
+            s->faulty = false;
+            s->raised = true;
+        }
+        return;
+    }
+    push(e, g, service, share, l, "the site that was left answers well: give it a step of its traffic back");
+    for (uint32_t i = 0; i < g->n_sites; i++) e->sites[g->first_site + i].raised = e->sites[g->first_site + i].faulty;
+}
+
+void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
+    if (g->n_sites < 2) return;
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        tt_site *s = &e->sites[g->first_site + i];
+        tt_loop *l = tt_site_loop(e, s);
+        if (!l || !mover(e, s) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) continue;
+        if (!s->load.known || s->judged_at.ns != s->load.at.ns) continue; /* the law has not just judged it */
+        bool local = s->bad && s->load.refused_ratio <= 0.01 && s->load.fail_ratio > 0.05 && peers_are_well(e, g, s);
+        if (!local && s->saturated && !s->faulty) {
+            relieve(e, g, service, s, l);
+            continue;
+        }
+        if (!local || (!s->faulty && tt_eject_pending(e, s))) continue;
+        /* Load looks like a fault of its own too when it is alone: what its hops can show decides. */
+        if (s->saturated && s->load.fail_ratio < 0.5) continue;
+        if (!s->faulty) {
+            const tt_step *cut = tt_site_step(e, s, TT_STEP_CUTOVER);
+            leave(e, g, service, s, l, cut && !tt_site_step(e, s, TT_STEP_SHIFT) && (!cut->approve || l->approved));
+        } else if (g->weights && g->share[i] > tt_home_share(e, s) * trickle + 1e-9) {
+            /* Bad again on its way back. */
+            bool was_raised = s->raised;
+            leave(e, g, service, s, l, false);
+            if (was_raised) {
+                s->hold_ns = 2 * (s->hold_ns > l->plan->recover_after_ns ? s->hold_ns : l->plan->recover_after_ns);
+                if (s->hold_ns > TT_SECONDS(300)) s->hold_ns = TT_SECONDS(300);
+                tt_loop_relapse(e, l, "the site failed again when traffic came back");
+                if (l->phase == TT_PHASE_RECOVERING) tt_loop_enter(e, l, TT_PHASE_ACTING, "the site failed again when traffic came back");
+            }
+        } else {
+            s->violated_at = e->now;
+            const tt_step *cut = tt_site_step(e, s, TT_STEP_CUTOVER);
+            if (cut && g->weights && g->share[i] > 0 && tt_since(e->now, g->commanded_at) >= 2 * tt_law_dead_time(e, s)) {
+                if (!cut->approve || l->approved)
+                    leave(e, g, service, s, l, true);
+                else if (l->phase == TT_PHASE_ACTING && !l->paged) {
+                    tt_loop_enter(e, l, TT_PHASE_AWAITING_APPROVAL, "cutting the site off wholly needs a person's approval");
+                    tt_emit(e, "page", l, "%.*s: approve the cutover of %s out of %s", TT_SV_ARG(l->plan->page), l->target.service, tt_dc_cname(e, s));
+                }
+            }
+        }
+    }
+    if (g->weights) come_back(e, g, service);
+}

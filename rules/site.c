@@ -1,0 +1,212 @@
+/* The picture of a service at a data center: its load as callers see it, the flow through everything below it, and what was learned while nothing
+ * was wrong. control.md, section 4, inputs. */
+#include "engine_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const double learn_baseline = 0.05, learn_capacity = 0.15, learn_from_utilization = 0.4;
+/* Clean enough to learn from. */
+static const double learn_max_fail = 0.025, learn_max_refused = 0.005;
+
+const char *tt_service_cname(const tt_engine *e, uint32_t service) { return e->rules->services[service].name.p; }
+const char *tt_dc_cname(const tt_engine *e, const tt_site *s) { return e->rules->services[s->service].dcs[s->dc].name.p; }
+
+static void closure(const tt_rules *r, uint32_t service, tt_site *s) {
+    for (uint32_t i = 0; i < s->n_closure; i++)
+        if (s->closure[i] == service) return;
+    if (s->n_closure == TT_CLOSURE_MAX) return;
+    s->closure[s->n_closure++] = service;
+    for (size_t i = 0; i < r->services[service].n_calls; i++) closure(r, r->services[service].calls[i], s);
+}
+
+bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **ret_groups, tt_site **ret_sites, uint32_t *ret_n) {
+    uint32_t n = 0;
+    for (size_t i = 0; i < rules->n_services; i++) n += (uint32_t)rules->services[i].n_dcs;
+    tt_group *groups = calloc(rules->n_services ? rules->n_services : 1, sizeof *groups);
+    tt_site *sites = calloc(n ? n : 1, sizeof *sites);
+    if (!groups || !sites) {
+        free(groups);
+        free(sites);
+        return false;
+    }
+    n = 0;
+    for (uint32_t i = 0; i < rules->n_services; i++) {
+        groups[i] = (tt_group){.first_site = n, .n_sites = (uint32_t)rules->services[i].n_dcs, .loop = -1};
+        for (uint32_t k = 0; k < rules->services[i].n_dcs; k++) {
+            tt_site *s = &sites[n++];
+            s->service = i;
+            s->dc = k;
+            s->loop = -1;
+            s->ack_share = 1;
+            closure(rules, i, s);
+            /* What was there under the old rules goes on: same service, same dc, same services below. */
+            tt_site *old = e->groups ? tt_site_of(e, rules->services[i].name.p, rules->services[i].dcs[k].name.p) : NULL;
+            if (!old) continue;
+            bool same = old->n_closure == s->n_closure;
+            for (uint32_t c = 0; same && c < s->n_closure; c++) same = tt_sv_eq(e->rules->services[old->closure[c]].name, rules->services[s->closure[c]].name);
+            tt_site fresh = *s;
+            *s = *old;
+            s->service = fresh.service;
+            s->dc = fresh.dc;
+            s->n_closure = fresh.n_closure;
+            memcpy(s->closure, fresh.closure, sizeof s->closure);
+            if (!same) {
+                memset(s->flow_base, 0, sizeof s->flow_base);
+                memset(s->calls_per, 0, sizeof s->calls_per);
+                memset(s->latency_dep_base, 0, sizeof s->latency_dep_base);
+            }
+            if (k == 0 && e->groups) {
+                const tt_group *g = &e->groups[old->service];
+                groups[i].weights = g->weights && g->n_sites == groups[i].n_sites;
+                memcpy(groups[i].share, g->share, sizeof groups[i].share);
+                groups[i].commanded_at = g->commanded_at;
+                groups[i].loop = g->loop;
+            }
+        }
+    }
+    *ret_groups = groups;
+    *ret_sites = sites;
+    *ret_n = n;
+    return true;
+}
+
+tt_site *tt_site_of(tt_engine *e, const char *service, const char *dc) {
+    for (uint32_t i = 0; i < e->n_sites; i++) {
+        tt_site *s = &e->sites[i];
+        if (strcmp(tt_service_cname(e, s->service), service) == 0 && strcmp(tt_dc_cname(e, s), dc) == 0) return s;
+    }
+    return NULL;
+}
+
+double tt_home_share(const tt_engine *e, const tt_site *s) { return e->rules->services[s->service].dcs[s->dc].weight; }
+
+double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **source) {
+    const char *unused;
+    if (!source) source = &unused;
+    *source = "measured";
+    if (s->measured_rps > 0) return s->measured_rps;
+    *source = "learned";
+    if (s->learned_rps > 0) return s->learned_rps;
+    *source = "configured";
+    /* The least of what is configured along the way down; nothing is assumed about a service that says nothing. */
+    double least = 0;
+    for (uint32_t i = 0; i < s->n_closure; i++) {
+        const tt_service_def *d = &e->rules->services[s->closure[i]];
+        for (size_t k = 0; k < d->n_dcs; k++)
+            if (tt_sv_eq(d->dcs[k].name, e->rules->services[s->service].dcs[s->dc].name) && d->dcs[k].capacity_rps > 0 &&
+                (least == 0 || d->dcs[k].capacity_rps < least))
+                least = d->dcs[k].capacity_rps;
+    }
+    return least;
+}
+
+typedef struct {
+    const tt_engine *e;
+    tt_load *l;
+    tt_where where;
+    bool any;
+} look;
+
+static tt_reading get(look *k, tt_load_signal which) {
+    int signal = k->e->load_signal[which];
+    tt_reading r = tt_read_signal(k->e, signal, &k->where);
+    if (r.known) {
+        if (!k->any || r.at.ns < k->l->at.ns) k->l->at = r.at;
+        k->any = true;
+        int64_t w = k->e->rules->signals[signal].window_ns;
+        if (w > k->l->window_ns) k->l->window_ns = w;
+    }
+    return r;
+}
+
+static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
+    look k = {e, l, {tt_sv_of(tt_service_cname(e, s->service)), tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL}, false};
+    tt_reading offered = get(&k, TT_LOAD_OFFERED), ok = get(&k, TT_LOAD_OK);
+    if (!offered.known || !ok.known) {
+        l->quality = offered.known ? ok.quality : offered.quality;
+        l->missing = offered.known ? "ok_rps" : "offered_rps";
+        return;
+    }
+    l->known = true;
+    l->quality = TT_Q_OK;
+    l->offered = offered.value;
+    l->ok = ok.value;
+    tt_reading refused = get(&k, TT_LOAD_REFUSED), dropped = get(&k, TT_LOAD_DROPPED), admitted = get(&k, TT_LOAD_ADMITTED);
+    l->refused = refused.known ? refused.value : 0;
+    l->dropped = dropped.known ? dropped.value : 0;
+    l->admitted = admitted.known ? admitted.value : l->offered - l->refused - l->dropped;
+    if (l->admitted < l->ok) l->admitted = l->ok; /* windows of different counters never line up exactly */
+    l->fail_ratio = l->admitted > 0 ? 1 - l->ok / l->admitted : 0;
+    l->refused_ratio = l->offered > 0 ? l->refused / l->offered : 0;
+    if (l->refused_ratio > 1) l->refused_ratio = 1;
+    tt_reading lat = get(&k, TT_LOAD_LATENCY_MEAN);
+    l->latency_known = lat.known;
+    l->latency_ms = lat.value;
+    l->by_priority = true;
+    for (size_t p = 0; p < e->rules->n_priorities; p++) {
+        k.where.priority = e->rules->priorities[p];
+        tt_reading o = tt_read_signal(e, e->load_signal[TT_LOAD_OFFERED], &k.where), d = tt_read_signal(e, e->load_signal[TT_LOAD_DROPPED], &k.where);
+        l->offered_by[p] = o.known ? o.value : 0;
+        l->dropped_by[p] = d.known ? d.value : 0;
+    }
+}
+
+static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
+    double least_flow = 0;
+    for (uint32_t i = 0; i < s->n_closure; i++) {
+        look k = {e, l, {tt_sv_of(tt_service_cname(e, s->closure[i])), tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL}, l->known};
+        tt_reading u = get(&k, TT_LOAD_UTILIZATION), in = get(&k, TT_LOAD_ARRIVED), out = get(&k, TT_LOAD_COMPLETED);
+        if (u.known && (!l->util_known || u.value > l->util)) {
+            l->util_known = true;
+            l->util = u.value;
+            l->util_service = (int)s->closure[i];
+        }
+        if (!in.known || !out.known || in.value < 1) continue;
+        double base = s->flow_base[i] > 0 ? s->flow_base[i] : 1;
+        double flow = out.value / in.value / base;
+        if (!l->flow_known || flow < least_flow) {
+            least_flow = flow;
+            double calls = s->calls_per[i] > 0 ? s->calls_per[i] : 1;
+            l->throughput = out.value / calls;
+        }
+        l->flow_known = true;
+    }
+    l->flow = least_flow;
+}
+
+static double ewma(double old, double x, double a) { return old > 0 ? old + a * (x - old) : x; }
+
+static void learn(tt_engine *e, tt_site *s) {
+    tt_load *l = &s->load;
+    if (!l->known || l->at.ns <= s->judged_at.ns || s->loop >= 0 || l->offered < 1) return;
+    if (l->fail_ratio > learn_max_fail || l->refused_ratio > learn_max_refused || l->dropped > 0) return;
+    if (s->base_samples >= 5 && l->latency_known && s->latency_base_ms > 0 && l->latency_ms > 1.7 * s->latency_base_ms) return;
+    s->base_samples++;
+    if (l->latency_known) s->latency_base_ms = ewma(s->latency_base_ms, l->latency_ms, s->base_samples < 20 ? 1.0 / s->base_samples : learn_baseline);
+    for (uint32_t i = 0; i < s->n_closure; i++) {
+        tt_where w = {tt_sv_of(tt_service_cname(e, s->closure[i])), tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL};
+        tt_reading in = tt_read_signal(e, e->load_signal[TT_LOAD_ARRIVED], &w), out = tt_read_signal(e, e->load_signal[TT_LOAD_COMPLETED], &w),
+                   lat = tt_read_signal(e, e->load_signal[TT_LOAD_LATENCY_MEAN], &w);
+        if (in.known && out.known && in.value >= 1) {
+            s->flow_base[i] = ewma(s->flow_base[i], out.value / in.value, learn_baseline);
+            if (l->admitted >= 1) s->calls_per[i] = ewma(s->calls_per[i], in.value / l->admitted, learn_baseline);
+        }
+        if (lat.known) s->latency_dep_base[i] = ewma(s->latency_dep_base[i], lat.value, learn_baseline);
+    }
+    if (l->util_known && l->util >= learn_from_utilization && l->util <= 1) {
+        s->learned_rps = ewma(s->learned_rps, l->admitted / l->util, learn_capacity);
+        s->learned_at = e->now;
+    }
+    s->judged_at = l->at;
+}
+
+void tt_sites_look(tt_engine *e) {
+    for (uint32_t i = 0; i < e->n_sites; i++) {
+        tt_site *s = &e->sites[i];
+        memset(&s->load, 0, sizeof s->load);
+        look_at_entry(e, s, &s->load);
+        look_below(e, s, &s->load);
+        learn(e, s);
+    }
+}

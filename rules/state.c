@@ -1,0 +1,308 @@
+/* The engine's memory as JSON, and back. Instants are kept as ages, so that a reboot between saving and restoring changes nothing. */
+#include "engine_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SITE_NUMBERS(X)                                                                                                                              \
+    X(learned_rps) X(latency_base_ms) X(measured_rps) X(cap_rps) X(ack_share)
+#define SITE_COUNTS(X) X(base_samples) X(level) X(bad_samples)
+#define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty)
+#define SITE_TIMES(X)                                                                                                                                \
+    X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until)
+#define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept)
+#define LOOP_COUNTS(X) X(plan_hash) X(reversals) X(rung)
+#define LOOP_TIMES(X)                                                                                                                                \
+    X(opened_at) X(phase_at) X(closed_at) X(kept_since) X(violated_at) X(locked_until) X(eject_at) X(eject_effective_at) X(relapse_at)
+#define LOOP_WALLS(X) X(opened) X(phase_wall) X(closed)
+#define LOOP_TEXTS(X) X(id) X(plan_name) X(anomaly_name) X(why)
+
+static const char *const ended_names[] = {"recovered", "escalated", "aborted", "failed", "refused", "cleared"};
+
+/* ---- writing ---- */
+
+static void put_time(tt_buf *b, const char *name, tt_time t, tt_time now) {
+    if (t.ns == 0)
+        tt_buf_printf(b, ",\"%s\":null", name);
+    else
+        tt_buf_printf(b, ",\"%s\":%lld", name, (long long)tt_since(now, t));
+}
+
+static void put_number(tt_buf *b, const char *name, double v) {
+    tt_buf_printf(b, ",\"%s\":", name);
+    tt_buf_number(b, v);
+}
+
+static void put_text(tt_buf *b, const char *name, const char *v) {
+    tt_buf_printf(b, ",\"%s\":", name);
+    tt_buf_json_string(b, tt_sv_of(v));
+}
+
+static const char *loop_id(const tt_engine *e, int32_t loop) { return loop < 0 ? "" : e->loops[loop].id; }
+
+static void put_site(const tt_engine *e, const tt_site *s, tt_time now, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{\"service\":"));
+    tt_buf_json_string(b, tt_sv_of(tt_service_cname(e, s->service)));
+    put_text(b, "dc", tt_dc_cname(e, s));
+    put_text(b, "loop", loop_id(e, s->loop));
+#define X(f) put_number(b, #f, s->f);
+    SITE_NUMBERS(X)
+#undef X
+#define X(f) tt_buf_printf(b, ",\"%s\":%u", #f, s->f);
+    SITE_COUNTS(X)
+#undef X
+#define X(f) tt_buf_printf(b, ",\"%s\":%s", #f, s->f ? "true" : "false");
+    SITE_FLAGS(X)
+#undef X
+#define X(f) put_time(b, #f, s->f, now);
+    SITE_TIMES(X)
+#undef X
+    tt_buf_printf(b, ",\"hold_ns\":%lld,\"drop\":{", (long long)s->hold_ns);
+    for (size_t p = 0; p < e->rules->n_priorities; p++) {
+        if (p) tt_buf_put(b, TT_SV(","));
+        tt_buf_json_string(b, e->rules->priorities[p]);
+        tt_buf_put(b, TT_SV(":"));
+        tt_buf_number(b, s->drop[p]);
+    }
+    tt_buf_put(b, TT_SV("},\"below\":{"));
+    for (uint32_t c = 0; c < s->n_closure; c++) {
+        if (c) tt_buf_put(b, TT_SV(","));
+        tt_buf_json_string(b, tt_sv_of(tt_service_cname(e, s->closure[c])));
+        tt_buf_put(b, TT_SV(":["));
+        tt_buf_number(b, s->flow_base[c]);
+        tt_buf_put(b, TT_SV(","));
+        tt_buf_number(b, s->calls_per[c]);
+        tt_buf_put(b, TT_SV(","));
+        tt_buf_number(b, s->latency_dep_base[c]);
+        tt_buf_put(b, TT_SV("]"));
+    }
+    tt_buf_put(b, TT_SV("}}"));
+}
+
+static void put_loop(const tt_loop *l, tt_time now, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{\"target\":"));
+    tt_target_json(&l->target, b);
+    put_text(b, "phase", tt_phase_name(l->phase));
+    if (l->ended) put_text(b, "ended", l->ended);
+#define X(f) put_text(b, #f, l->f);
+    LOOP_TEXTS(X)
+#undef X
+#define X(f) tt_buf_printf(b, ",\"%s\":%u", #f, l->f);
+    LOOP_COUNTS(X)
+#undef X
+#define X(f) tt_buf_printf(b, ",\"%s\":%s", #f, l->f ? "true" : "false");
+    LOOP_FLAGS(X)
+#undef X
+#define X(f) put_time(b, #f, l->f, now);
+    LOOP_TIMES(X)
+#undef X
+#define X(f) tt_buf_printf(b, ",\"%s_ms\":%lld", #f, (long long)l->f.ms);
+    LOOP_WALLS(X)
+#undef X
+    tt_buf_printf(b, ",\"hold_ns\":%lld}", (long long)l->hold_ns);
+}
+
+void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
+    tt_buf_printf(b, "{\"format\":1,\"version\":%llu,\"loop_counter\":%llu,\"frozen\":", (unsigned long long)e->version, (unsigned long long)e->loop_counter);
+    if (e->frozen) {
+        tt_buf_printf(b, "{\"since_ms\":%lld", (long long)e->frozen_since.ms);
+        put_text(b, "by", e->frozen_by);
+        put_text(b, "reason", e->frozen_reason);
+        tt_buf_put(b, TT_SV("}"));
+    } else
+        tt_buf_put(b, TT_SV("null"));
+    tt_buf_put(b, TT_SV(",\"sites\":["));
+    for (uint32_t i = 0; i < e->n_sites; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        put_site(e, &e->sites[i], now, b);
+    }
+    tt_buf_put(b, TT_SV("],\"groups\":["));
+    bool first = true;
+    for (uint32_t i = 0; i < e->rules->n_services; i++) {
+        const tt_group *g = &e->groups[i];
+        if (!g->weights) continue;
+        tt_buf_put(b, first ? TT_SV("{\"service\":") : TT_SV(",{\"service\":"));
+        first = false;
+        tt_buf_json_string(b, e->rules->services[i].name);
+        put_text(b, "loop", loop_id(e, g->loop));
+        put_time(b, "commanded_at", g->commanded_at, now);
+        tt_buf_put(b, TT_SV(",\"share\":{"));
+        for (uint32_t k = 0; k < g->n_sites; k++) {
+            if (k) tt_buf_put(b, TT_SV(","));
+            tt_buf_json_string(b, tt_sv_of(tt_dc_cname(e, &e->sites[g->first_site + k])));
+            tt_buf_put(b, TT_SV(":"));
+            tt_buf_number(b, g->share[k]);
+        }
+        tt_buf_put(b, TT_SV("}}"));
+    }
+    tt_buf_put(b, TT_SV("],\"loops\":["));
+    first = true;
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        if (!e->loops[i].used) continue;
+        if (!first) tt_buf_put(b, TT_SV(","));
+        first = false;
+        put_loop(&e->loops[i], now, b);
+    }
+    tt_buf_put(b, TT_SV("]}"));
+}
+
+/* ---- reading ---- */
+
+static double number(const tt_doc *d, const char *key) {
+    const tt_doc *v = tt_doc_get(d, tt_sv_of(key));
+    double x = 0;
+    if (v && v->kind == TT_DOC_SCALAR) (void)tt_parse_number(v->text, &x);
+    return x;
+}
+
+/* Integers beyond what a double holds exactly: versions, ages in nanoseconds. */
+static int64_t integer(const tt_doc *d, const char *key) {
+    const tt_doc *v = tt_doc_get(d, tt_sv_of(key));
+    if (!v || v->kind != TT_DOC_SCALAR) return 0;
+    bool minus = v->text.n && v->text.p[0] == '-';
+    int64_t x = 0;
+    for (size_t i = minus; i < v->text.n && i < 20; i++) {
+        char c = v->text.p[i];
+        if (c < '0' || c > '9' || __builtin_mul_overflow(x, 10, &x) || __builtin_add_overflow(x, c - '0', &x)) return 0;
+    }
+    return minus ? -x : x;
+}
+
+static bool flag(const tt_doc *d, const char *key) {
+    const tt_doc *v = tt_doc_get(d, tt_sv_of(key));
+    return v && v->kind == TT_DOC_SCALAR && tt_sv_eq(v->text, TT_SV("true"));
+}
+
+static tt_sv text(const tt_doc *d, const char *key) {
+    const tt_doc *v = tt_doc_get(d, tt_sv_of(key));
+    return v && v->kind == TT_DOC_SCALAR ? v->text : (tt_sv){NULL, 0};
+}
+
+static tt_time instant(const tt_doc *d, const char *key, tt_time now) {
+    const tt_doc *v = tt_doc_get(d, tt_sv_of(key));
+    if (!v || v->kind != TT_DOC_SCALAR || tt_sv_eq(v->text, TT_SV("null"))) return (tt_time){0};
+    return (tt_time){now.ns - integer(d, key)};
+}
+
+static int32_t loop_by_id(const tt_engine *e, tt_sv id) {
+    tt_loop *l = id.n ? tt_loop_find(e, id) : NULL;
+    return l ? (int32_t)(l - e->loops) : -1;
+}
+
+static bool get_loop(tt_engine *e, const tt_doc *d, tt_time now) {
+    if (e->n_loops == e->cfg.max_loops + e->cfg.max_closed) return false;
+    tt_loop *l = &e->loops[e->n_loops];
+    memset(l, 0, sizeof *l);
+    const tt_doc *t = tt_doc_get(d, TT_SV("target"));
+    tt_copy_text(l->target.service, TT_NAME_MAX, text(t, "service"));
+    tt_copy_text(l->target.dc, TT_NAME_MAX, text(t, "dc"));
+    tt_copy_text(l->target.instance, TT_NAME_MAX, text(t, "instance"));
+    int phase = -1;
+    for (int i = 0; i < TT_PHASE_COUNT; i++)
+        if (tt_sv_eq(text(d, "phase"), tt_sv_of(tt_phase_name((tt_phase)i)))) phase = i;
+    if (phase < 0) return false;
+    l->phase = (tt_phase)phase;
+    for (size_t i = 0; i < TT_COUNT(ended_names); i++)
+        if (tt_sv_eq(text(d, "ended"), tt_sv_of(ended_names[i]))) l->ended = ended_names[i];
+#define X(f) tt_copy_text(l->f, sizeof l->f, text(d, #f));
+    LOOP_TEXTS(X)
+#undef X
+#define X(f) l->f = (uint32_t)integer(d, #f);
+    LOOP_COUNTS(X)
+#undef X
+#define X(f) l->f = flag(d, #f);
+    LOOP_FLAGS(X)
+#undef X
+#define X(f) l->f = instant(d, #f, now);
+    LOOP_TIMES(X)
+#undef X
+#define X(f) l->f.ms = integer(d, #f "_ms");
+    LOOP_WALLS(X)
+#undef X
+    l->hold_ns = integer(d, "hold_ns");
+    for (size_t k = 0; k < e->rules->n_plans; k++)
+        if (tt_sv_eq(e->rules->plans[k].name, tt_sv_of(l->plan_name)) && e->rules->plans[k].hash == l->plan_hash) l->plan = &e->rules->plans[k];
+    l->used = true;
+    e->n_loops++;
+    return true;
+}
+
+static void get_site(tt_engine *e, const tt_doc *d, tt_time now) {
+    char service[TT_NAME_MAX], dc[TT_NAME_MAX];
+    tt_copy_text(service, sizeof service, text(d, "service"));
+    tt_copy_text(dc, sizeof dc, text(d, "dc"));
+    tt_site *s = tt_site_of(e, service, dc);
+    if (!s) return;
+    s->loop = loop_by_id(e, text(d, "loop"));
+#define X(f) s->f = number(d, #f);
+    SITE_NUMBERS(X)
+#undef X
+#define X(f) s->f = (uint32_t)integer(d, #f);
+    SITE_COUNTS(X)
+#undef X
+#define X(f) s->f = flag(d, #f);
+    SITE_FLAGS(X)
+#undef X
+#define X(f) s->f = instant(d, #f, now);
+    SITE_TIMES(X)
+#undef X
+    s->hold_ns = integer(d, "hold_ns");
+    const tt_doc *drop = tt_doc_get(d, TT_SV("drop")), *below = tt_doc_get(d, TT_SV("below"));
+    for (size_t p = 0; p < e->rules->n_priorities; p++) s->drop[p] = number(drop, e->rules->priorities[p].p);
+    for (uint32_t c = 0; c < s->n_closure; c++) {
+        const tt_doc *b = tt_doc_get(below, tt_sv_of(tt_service_cname(e, s->closure[c])));
+        if (!b || b->kind != TT_DOC_SEQ || b->n != 3) continue;
+        (void)tt_parse_number(b->items[0].text, &s->flow_base[c]);
+        (void)tt_parse_number(b->items[1].text, &s->calls_per[c]);
+        (void)tt_parse_number(b->items[2].text, &s->latency_dep_base[c]);
+    }
+    /* What was told to the mesh is told again under the new epoch; until that is acknowledged nothing is judged. */
+    s->commanded_version = 0;
+    if (s->acted) {
+        s->acknowledged = false;
+        s->commanded_at = now;
+    }
+}
+
+static void get_group(tt_engine *e, const tt_doc *d, tt_time now) {
+    int k = tt_rules_service(e->rules, text(d, "service"));
+    if (k < 0) return;
+    tt_group *g = &e->groups[k];
+    const tt_doc *share = tt_doc_get(d, TT_SV("share"));
+    double sum = 0;
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        g->share[i] = number(share, tt_dc_cname(e, &e->sites[g->first_site + i]));
+        sum += g->share[i];
+    }
+    /* Data centers that came or went in the meantime leave shares that don't add up: home is safer than a guess. */
+    g->weights = sum > 0.999 && sum < 1.001;
+    g->loop = loop_by_id(e, text(d, "loop"));
+    g->commanded_at = instant(d, "commanded_at", now);
+}
+
+bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *err) {
+    if (!saved || saved->kind != TT_DOC_MAP || integer(saved, "format") != 1)
+        return saved ? tt_doc_fail(err, TT_EVALUE, saved, "not a saved engine state of format 1") : tt_fail(err, TT_EVALUE, "not a saved engine state");
+    const tt_doc *loops = tt_doc_get(saved, TT_SV("loops")), *sites = tt_doc_get(saved, TT_SV("sites")), *groups = tt_doc_get(saved, TT_SV("groups"));
+    if (!loops || loops->kind != TT_DOC_SEQ || !sites || sites->kind != TT_DOC_SEQ || !groups || groups->kind != TT_DOC_SEQ)
+        return tt_doc_fail(err, TT_EVALUE, saved, "a saved engine state holds the lists loops, sites and groups");
+    for (size_t i = 0; i < loops->n; i++)
+        if (!get_loop(e, &loops->items[i], now)) {
+            e->n_loops = 0;
+            return tt_doc_fail(err, TT_EVALUE, &loops->items[i], "this loop can't be read back");
+        }
+    for (size_t i = 0; i < sites->n; i++) get_site(e, &sites->items[i], now);
+    for (size_t i = 0; i < groups->n; i++) get_group(e, &groups->items[i], now);
+    e->version = (uint64_t)integer(saved, "version");
+    e->loop_counter = (uint64_t)integer(saved, "loop_counter");
+    const tt_doc *f = tt_doc_get(saved, TT_SV("frozen"));
+    if (f && f->kind == TT_DOC_MAP) {
+        e->frozen = true;
+        e->frozen_since.ms = integer(f, "since_ms");
+        tt_copy_text(e->frozen_by, sizeof e->frozen_by, text(f, "by"));
+        tt_copy_text(e->frozen_reason, sizeof e->frozen_reason, text(f, "reason"));
+    }
+    e->reissue = true;
+    return true;
+}

@@ -1,0 +1,411 @@
+/* The engine as people and dashboards see it: docs/contract.md, REST. */
+#include "engine_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void key(tt_buf *b, const char *name) { tt_buf_printf(b, ",\"%s\":", name); }
+static void text(tt_buf *b, const char *name, const char *v) {
+    key(b, name);
+    tt_buf_json_string(b, tt_sv_of(v));
+}
+static void textv(tt_buf *b, const char *name, tt_sv v) {
+    key(b, name);
+    tt_buf_json_string(b, v);
+}
+static void number(tt_buf *b, const char *name, double v) {
+    key(b, name);
+    tt_buf_number(b, v);
+}
+static void wall(tt_buf *b, const char *name, tt_wall w) {
+    if (w.ms)
+        tt_buf_printf(b, ",\"%s\":%lld", name, (long long)w.ms);
+    else
+        tt_buf_printf(b, ",\"%s\":null", name);
+}
+
+static void labels(tt_buf *b, const tt_labels *l) {
+    tt_buf_put(b, TT_SV("{"));
+    for (uint32_t i = 0; i < l->n; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        tt_buf_json_string(b, l->l[i].name);
+        tt_buf_put(b, TT_SV(":"));
+        tt_buf_json_string(b, l->l[i].value);
+    }
+    tt_buf_put(b, TT_SV("}"));
+}
+
+/* ---- loops ---- */
+
+typedef struct {
+    const tt_engine *e;
+    tt_where where;
+} keep_reader;
+
+static bool read_keep(void *ctx, int signal, double *ret) {
+    keep_reader *k = ctx;
+    tt_reading r = tt_read_signal(k->e, signal, &k->where);
+    if (r.known) *ret = r.value;
+    return r.known;
+}
+
+static void keeps(const tt_engine *e, const tt_loop *l, tt_buf *b) {
+    keep_reader k = {e, {tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL}};
+    tt_buf_put(b, TT_SV(",\"keep\":["));
+    for (size_t i = 0; l->plan && i < l->plan->n_keep; i++) {
+        const tt_expr *x = l->plan->keep[i];
+        int signals[TT_EXPR_SIGNALS_MAX], bound_signal;
+        tt_sv op;
+        double bound;
+        if (i) tt_buf_put(b, TT_SV(","));
+        tt_buf_put(b, TT_SV("{\"expr\":"));
+        tt_buf_json_string(b, tt_expr_text(x));
+        size_t n = tt_expr_signals(x, signals);
+        bool simple = tt_expr_bound(x, &bound_signal, &op, &bound);
+        tt_reading r = n ? tt_read_signal(e, signals[0], &k.where) : (tt_reading){0};
+        textv(b, "signal", n ? e->rules->signals[signals[0]].name : TT_SV(""));
+        textv(b, "op", simple ? op : TT_SV(""));
+        number(b, "bound", simple ? bound : (double)NAN);
+        number(b, "value", r.known ? r.value : (double)NAN);
+        text(b, "quality", tt_quality_name(r.known ? TT_Q_OK : r.quality));
+        tt_truth t = tt_expr_eval(x, read_keep, &k);
+        tt_buf_printf(b, ",\"holds\":%s}", t == TT_UNKNOWN ? "null" : t == TT_TRUE ? "true" : "false");
+    }
+    tt_buf_put(b, TT_SV("]"));
+}
+
+static void actuator(tt_buf *b, bool *first, const tt_target *t, const char *action, double value, const char *unit, double max) {
+    if (!*first) tt_buf_put(b, TT_SV(","));
+    *first = false;
+    tt_buf_put(b, TT_SV("{\"target\":"));
+    tt_target_json(t, b);
+    text(b, "action", action);
+    number(b, "value", value);
+    text(b, "unit", unit);
+    number(b, "max", max);
+    tt_buf_put(b, TT_SV("}"));
+}
+
+static void actuators(const tt_engine *e, const tt_loop *l, tt_buf *b) {
+    int32_t me = (int32_t)(l - e->loops);
+    bool first = true;
+    char action[TT_NAME_MAX + 16];
+    tt_buf_put(b, TT_SV(",\"actuators\":["));
+    for (uint32_t i = 0; i < e->n_sites; i++) {
+        const tt_site *s = &e->sites[i];
+        if (s->loop != me) continue;
+        tt_target t = {0};
+        tt_copy_text(t.service, sizeof t.service, tt_sv_of(tt_service_cname(e, s->service)));
+        tt_copy_text(t.dc, sizeof t.dc, tt_sv_of(tt_dc_cname(e, s)));
+        if (s->cap_rps > 0 && tt_plan_step(l->plan, TT_STEP_LIMIT)) actuator(b, &first, &t, "limit", s->cap_rps, "rps", NAN);
+        for (size_t p = 0; p < e->rules->n_priorities; p++)
+            if (s->drop[p] > 0) {
+                snprintf(action, sizeof action, "drop:%.*s", TT_SV_ARG(e->rules->priorities[p]));
+                actuator(b, &first, &t, action, s->drop[p], "ratio", 1);
+            }
+        const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
+        if (s->level && d) {
+            tt_target f = t;
+            if (d->service.n && d->service.p[0] != '$') tt_copy_text(f.service, sizeof f.service, d->service);
+            snprintf(action, sizeof action, "degrade:%.*s", TT_SV_ARG(d->feature));
+            actuator(b, &first, &f, action, s->level, "level", d->levels);
+        }
+    }
+    for (uint32_t i = 0; i < e->rules->n_services; i++) {
+        const tt_group *g = &e->groups[i];
+        if (!g->weights || g->loop != me) continue;
+        tt_target t = {0};
+        tt_copy_text(t.service, sizeof t.service, e->rules->services[i].name);
+        for (uint32_t k = 0; k < g->n_sites; k++) {
+            snprintf(action, sizeof action, "weights:%.100s", tt_dc_cname(e, &e->sites[g->first_site + k]));
+            actuator(b, &first, &t, action, g->share[k], "ratio", 1);
+        }
+    }
+    if (l->ejected) {
+        tt_target t = l->target;
+        t.instance[0] = 0;
+        snprintf(action, sizeof action, "eject:%.120s", l->target.instance);
+        actuator(b, &first, &t, action, 1, "level", 1);
+    }
+    tt_buf_put(b, TT_SV("]"));
+}
+
+static const char *next_of(const tt_engine *e, const tt_loop *l, int64_t *in_ns) {
+    *in_ns = -1;
+    if (!tt_loop_is_open(l)) return "";
+    if (l->aborting) return "take everything back";
+    if (e->frozen) return "nothing: automation is frozen";
+    int32_t me = (int32_t)(l - e->loops);
+    for (uint32_t i = 0; i < e->n_sites; i++)
+        if (e->sites[i].loop == me && e->sites[i].acted && !e->sites[i].acknowledged) return "wait for the mesh to acknowledge";
+    switch (l->phase) {
+    case TT_PHASE_DETECTED: return l->plan && (l->plan->mode == TT_MODE_OBSERVE || l->plan->mode == TT_MODE_ADVISE) ? "only watch" : "act";
+    case TT_PHASE_AWAITING_APPROVAL:
+        if (l->plan) *in_ns = l->plan->approve_within_ns - tt_since(e->now, l->phase_at);
+        return "refuse, unless a person approves";
+    case TT_PHASE_ACTING:
+    case TT_PHASE_ESCALATED:
+        for (uint32_t i = 0; i < e->n_sites; i++) {
+            const tt_site *s = &e->sites[i];
+            if (s->loop != me || !s->acted) continue;
+            int64_t in = s->effective_at.ns + s->load.window_ns + e->cfg.ingest_ns - e->now.ns;
+            if (in > *in_ns) *in_ns = in;
+        }
+        return "judge the last step";
+    case TT_PHASE_SETTLING:
+        if (l->plan) *in_ns = l->plan->settle_hold_ns - tt_since(e->now, l->kept_since);
+        return "settled, if it holds";
+    case TT_PHASE_SETTLED: return "take a step back when it is safe";
+    case TT_PHASE_RECOVERING: return "take the next step back";
+    case TT_PHASE_FROZEN: *in_ns = tt_since(l->locked_until, e->now); return "lock-out ends";
+    default: return "";
+    }
+}
+
+static void loop_head(const tt_engine *e, const tt_loop *l, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{\"id\":"));
+    tt_buf_json_string(b, tt_sv_of(l->id));
+    text(b, "plan", l->plan_name);
+    text(b, "mode", l->plan ? tt_mode_name(l->plan->mode) : "gone");
+    text(b, "anomaly", l->anomaly_name);
+    key(b, "target");
+    tt_target_json(&l->target, b);
+    text(b, "phase", tt_phase_name(l->phase));
+    wall(b, "opened_ms", l->opened);
+    wall(b, "phase_since_ms", l->phase_wall);
+    wall(b, "closed_ms", l->closed);
+    if (l->ended)
+        text(b, "ended", l->ended);
+    else
+        tt_buf_put(b, TT_SV(",\"ended\":null"));
+    text(b, "why", l->why);
+    int64_t in;
+    text(b, "next", next_of(e, l, &in));
+    if (in >= 0)
+        tt_buf_printf(b, ",\"next_ms\":%lld", (long long)(e->wall.ms + in / 1000000));
+    else
+        tt_buf_put(b, TT_SV(",\"next_ms\":null"));
+    keeps(e, l, b);
+    actuators(e, l, b);
+    const tt_site *s = tt_site_of((tt_engine *)e, l->target.service, l->target.dc);
+    const char *source = "unknown";
+    double c = s ? tt_site_capacity(e, s, &source) : 0;
+    key(b, "capacity");
+    if (c > 0) {
+        tt_buf_put(b, TT_SV("{\"rps\":"));
+        tt_buf_number(b, c);
+        text(b, "source", source);
+        tt_time at = strcmp(source, "measured") == 0 ? s->measured_at : s->learned_at;
+        tt_buf_printf(b, ",\"age_ms\":%lld}", at.ns ? (long long)(tt_since(e->now, at) / 1000000) : 0LL);
+    } else
+        tt_buf_put(b, TT_SV("null"));
+    tt_buf_printf(b, ",\"reversals\":%u,\"rung\":%u,\"steps\":[", l->reversals, l->rung);
+    for (size_t i = 0; l->plan && i < l->plan->n_steps; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        tt_buf_json_string(b, tt_sv_of(tt_step_name(l->plan->steps[i].kind)));
+    }
+    tt_buf_put(b, TT_SV("],\"allowed\":["));
+    if (tt_loop_is_open(l) && !l->aborting) {
+        tt_buf_put(b, TT_SV("\"abort\""));
+        if (l->phase == TT_PHASE_AWAITING_APPROVAL) tt_buf_put(b, TT_SV(",\"approve\",\"refuse\""));
+    }
+    tt_buf_put(b, TT_SV("]"));
+}
+
+static void history(const tt_engine *e, const tt_loop *l, tt_buf *b) {
+    const char *names[TT_CHANNELS_MAX];
+    int kind[TT_CHANNELS_MAX];
+    int n = tt_channels(e, l, names, kind);
+    static const char *const groups[] = {"signals", "load", "actuators"};
+    tt_buf_put(b, TT_SV(",\"history\":["));
+    for (uint32_t i = 0; i < l->n_history; i++) {
+        const tt_history *h = &l->history[(l->head_history + i) % l->n_history];
+        tt_buf_printf(b, "%s{\"at_ms\":%lld,\"phase\":\"%s\"", i ? "," : "", (long long)h->wall_ms, tt_phase_name((tt_phase)h->phase));
+        for (int g = 0; g < 3; g++) {
+            tt_buf_printf(b, ",\"%s\":{", groups[g]);
+            bool first = true;
+            for (int c = 0; c < n; c++) {
+                int k = kind[c] & 0xff, of = k == 0 ? 0 : k <= 3 ? 1 : 2;
+                if (of != g) continue;
+                tt_buf_printf(b, "%s\"%s\":", first ? "" : ",", names[c]);
+                tt_buf_number(b, (double)h->v[c]);
+                first = false;
+            }
+            tt_buf_put(b, TT_SV("}"));
+        }
+        tt_buf_put(b, TT_SV("}"));
+    }
+    tt_buf_put(b, TT_SV("]"));
+}
+
+bool tt_engine_loop_json(const tt_engine *e, tt_sv id, tt_buf *b) {
+    const tt_loop *l = tt_loop_find(e, id);
+    if (!l) return false;
+    loop_head(e, l, b);
+    history(e, l, b);
+    tt_buf_put(b, TT_SV("}"));
+    return true;
+}
+
+static bool wanted(const tt_loop *l, tt_loops_filter f) {
+    if (!l->used) return false;
+    bool open = tt_loop_is_open(l);
+    return f == TT_LOOPS_ALL || (f == TT_LOOPS_OPEN) == open;
+}
+
+/* ULIDs sort by their time: newest first is largest first. Ids are unique, so a page ends where the next begins. */
+static const tt_loop *newest_below(const tt_engine *e, tt_loops_filter f, tt_sv below) {
+    const tt_loop *best = NULL;
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        const tt_loop *l = &e->loops[i];
+        if (!wanted(l, f) || (below.n && tt_sv_cmp(tt_sv_of(l->id), below) >= 0)) continue;
+        if (!best || strcmp(l->id, best->id) > 0) best = l;
+    }
+    return best;
+}
+
+void tt_engine_loops_json(const tt_engine *e, tt_loops_filter f, tt_sv after, size_t limit, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{\"items\":["));
+    const tt_loop *l = newest_below(e, f, after);
+    const char *last = NULL;
+    for (size_t i = 0; l && i < limit; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        loop_head(e, l, b);
+        tt_buf_put(b, TT_SV("}"));
+        last = l->id;
+        l = newest_below(e, f, tt_sv_of(last));
+    }
+    tt_buf_put(b, TT_SV("],\"next\":"));
+    if (l && last)
+        tt_buf_json_string(b, tt_sv_of(last));
+    else
+        tt_buf_put(b, TT_SV("null"));
+    tt_buf_put(b, TT_SV("}"));
+}
+
+/* ---- the rest ---- */
+
+void tt_engine_signals_json(const tt_engine *e, tt_buf *b) {
+    bool first = true;
+    tt_buf_put(b, TT_SV("{\"items\":["));
+    for (uint32_t i = 0; i < e->series.n; i++) {
+        const tt_series *s = &e->series.s[i];
+        if (!s->used) continue;
+        tt_buf_put(b, first ? TT_SV("{\"name\":") : TT_SV(",{\"name\":"));
+        first = false;
+        tt_buf_json_string(b, e->rules->signals[s->signal].name);
+        key(b, "labels");
+        labels(b, &s->labels);
+        tt_quality q = tt_series_quality(e, s);
+        number(b, "value", q == TT_Q_OK ? s->value : (double)NAN);
+        text(b, "quality", tt_quality_name(q));
+        if (s->at.ns)
+            tt_buf_printf(b, ",\"age_ms\":%lld}", (long long)(tt_since(e->now, s->at) / 1000000));
+        else
+            tt_buf_put(b, TT_SV(",\"age_ms\":null}"));
+    }
+    tt_buf_put(b, TT_SV("]}"));
+}
+
+void tt_engine_anomalies_json(const tt_engine *e, tt_buf *b) {
+    bool first = true;
+    tt_buf_put(b, TT_SV("{\"items\":["));
+    for (uint32_t i = 0; i < e->n_anomalies; i++) {
+        const tt_anomaly *a = &e->anomalies[i];
+        if (!a->used) continue;
+        const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
+        tt_buf_put(b, first ? TT_SV("{\"name\":") : TT_SV(",{\"name\":"));
+        first = false;
+        tt_buf_json_string(b, d->name);
+        key(b, "labels");
+        labels(b, &a->labels);
+        text(b, "state", tt_anomaly_state_name(a->state));
+        wall(b, "since_ms", a->since_wall);
+        number(b, "value", a->value_known ? a->value : (double)NAN);
+        textv(b, "text", d->kind == TT_ANOMALY_WHEN ? tt_expr_text(d->when) : d->alert.text);
+        tt_buf_put(b, TT_SV("}"));
+    }
+    tt_buf_put(b, TT_SV("]}"));
+}
+
+void tt_engine_capacity_json(const tt_engine *e, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{\"items\":["));
+    for (uint32_t i = 0; i < e->n_sites; i++) {
+        const tt_site *s = &e->sites[i];
+        const char *source;
+        double c = tt_site_capacity(e, s, &source);
+        tt_buf_put(b, i ? TT_SV(",{\"service\":") : TT_SV("{\"service\":"));
+        tt_buf_json_string(b, tt_sv_of(tt_service_cname(e, s->service)));
+        text(b, "dc", tt_dc_cname(e, s));
+        number(b, "rps", c > 0 ? c : (double)NAN);
+        text(b, "source", c > 0 ? source : "unknown");
+        tt_time at = strcmp(source, "measured") == 0 ? s->measured_at : s->learned_at;
+        if (c > 0 && at.ns && strcmp(source, "configured") != 0)
+            tt_buf_printf(b, ",\"age_ms\":%lld", (long long)(tt_since(e->now, at) / 1000000));
+        else
+            tt_buf_put(b, TT_SV(",\"age_ms\":null"));
+        number(b, "utilization", s->load.util_known ? s->load.util : (double)NAN);
+        number(b, "offered_rps", s->load.known ? s->load.offered : (double)NAN);
+        number(b, "ok_rps", s->load.known ? s->load.ok : (double)NAN);
+        number(b, "dropped_rps", s->load.known ? s->load.dropped : (double)NAN);
+        number(b, "share", e->groups[s->service].weights ? e->groups[s->service].share[s->dc] : tt_home_share(e, s));
+        number(b, "cap_rps", s->cap_rps > 0 ? s->cap_rps : (double)NAN);
+        tt_buf_printf(b, ",\"degrade_level\":%u}", s->level);
+    }
+    tt_buf_put(b, TT_SV("]}"));
+}
+
+void tt_engine_summary_json(const tt_engine *e, tt_buf *b) {
+    uint32_t by[TT_PHASE_COUNT] = {0}, open = 0;
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (tt_loop_is_open(&e->loops[i])) {
+            by[e->loops[i].phase]++;
+            open++;
+        }
+    tt_buf_printf(b, "{\"loops\":{\"open\":%u,\"by_phase\":{", open);
+    bool first = true;
+    for (int p = 0; p < TT_PHASE_COUNT; p++)
+        if (by[p]) {
+            tt_buf_printf(b, "%s\"%s\":%u", first ? "" : ",", tt_phase_name((tt_phase)p), by[p]);
+            first = false;
+        }
+    tt_buf_printf(b, "}},\"series\":%u,\"frozen\":", e->series.n_used);
+    if (e->frozen) {
+        tt_buf_put(b, TT_SV("{\"reason\":"));
+        tt_buf_json_string(b, tt_sv_of(e->frozen_reason));
+        text(b, "by", e->frozen_by);
+        wall(b, "since_ms", e->frozen_since);
+        tt_buf_put(b, TT_SV("}"));
+    } else
+        tt_buf_put(b, TT_SV("null"));
+    tt_buf_put(b, TT_SV("}"));
+}
+
+void tt_engine_plans_json(const tt_rules *r, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{\"items\":["));
+    for (size_t i = 0; i < r->n_plans; i++) {
+        const tt_plan *p = &r->plans[i];
+        tt_buf_put(b, i ? TT_SV(",{\"name\":") : TT_SV("{\"name\":"));
+        tt_buf_json_string(b, p->name);
+        text(b, "mode", tt_mode_name(p->mode));
+        textv(b, "anomaly", r->anomalies[p->anomaly].name);
+        text(b, "file", p->pos.file ? p->pos.file : "");
+        tt_buf_printf(b, ",\"line\":%u,\"hash\":\"%08x\",\"target\":{\"service\":", p->pos.line, p->hash);
+        tt_buf_json_string(b, p->service);
+        if (p->dc.n) textv(b, "dc", p->dc);
+        if (p->instance.n) textv(b, "instance", p->instance);
+        tt_buf_put(b, TT_SV("},\"keep\":["));
+        for (size_t k = 0; k < p->n_keep; k++) {
+            if (k) tt_buf_put(b, TT_SV(","));
+            tt_buf_json_string(b, tt_expr_text(p->keep[k]));
+        }
+        tt_buf_put(b, TT_SV("],\"steps\":["));
+        for (size_t k = 0; k < p->n_steps; k++) {
+            if (k) tt_buf_put(b, TT_SV(","));
+            tt_buf_json_string(b, tt_sv_of(tt_step_name(p->steps[k].kind)));
+        }
+        tt_buf_put(b, TT_SV("]}"));
+    }
+    tt_buf_put(b, TT_SV("]}"));
+}
