@@ -255,7 +255,9 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
         double c = s->learned_rps > 0 ? s->learned_rps : tt_site_capacity(e, s, NULL), total = 0;
         for (uint32_t k = 0; k < g->n_sites; k++) total += tt_site_demand(&e->sites[g->first_site + k]);
         double next = fmin(home, g->share[i] + fmax(l->plan->recover_step, 0.05) * home);
-        if (c > 0 && next * total > c * tt_gain(d, s->level)) return;
+        /* What it does with the share it has says best what it would do with more; a trickle says too little, then it is what was learned. */
+        bool telling = s->load.util_known && g->share[i] > 0.2 * home;
+        if (telling ? s->load.util * next / g->share[i] > safe_load : c > 0 && next * total > c * tt_gain(d, s->level)) return;
         share[i] = next;
         if (next < home - 1e-9) done = false;
     }
