@@ -1,0 +1,322 @@
+/* Blocking queries. A waiter is suspended and kept in a heap by its deadline; a change on the board, its deadline, its client hanging up, or
+ * shutdown takes it out of the heap, and whoever took it out resumes it: so it is resumed once. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http/internal.h"
+
+/* Deadlines are met up to this much late, so that those close together are woken together: each waking walks all suspended connections. */
+#define ROUND_NS TT_MS(50)
+/* An answer may be this old when it goes to the next caller with the same question: its ages are off by as much. */
+#define CACHE_NS TT_MS(50)
+#define WAIT_MAX_NS TT_SECONDS(60)
+#define BEAT_CHECK_NS TT_SECONDS(1)
+
+int64_t tt_now_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* --- the question --- */
+
+static bool is_name(tt_sv s) {
+    if (s.n >= TT_NAME_MAX) return false;
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] < 0x20) return false;
+    return true;
+}
+
+static bool read_name(tt_req *r, const char *name, tt_sv *ret) {
+    if (!tt_arg(r, name, ret) || is_name(*ret)) return true;
+    tt_reply_problem(r, 400, "%s is %zu bytes long or holds a control character: at most %d bytes are allowed", name, ret->n, TT_NAME_MAX - 1);
+    return false;
+}
+
+static bool read_calls(tt_req *r, tt_board_query *q) {
+    tt_sv all;
+    if (!tt_arg(r, "calls", &all)) return true;
+    while (all.n) {
+        const char *comma = memchr(all.p, ',', all.n);
+        tt_sv one = {all.p, comma ? (size_t)(comma - all.p) : all.n};
+        size_t step = comma ? one.n + 1 : one.n;
+        all = (tt_sv){all.p + step, all.n - step};
+        if (one.n == 0) continue;
+        if (!is_name(one) || q->n_calls == TT_COUNT(q->calls)) {
+            tt_reply_problem(r, 400, "calls may name %zu services of at most %d bytes each", TT_COUNT(q->calls), TT_NAME_MAX - 1);
+            return false;
+        }
+        q->calls[q->n_calls++] = one;
+    }
+    return true;
+}
+
+static bool read_query(tt_req *r) {
+    tt_board_query *q = &r->query;
+    tt_sv wait;
+    if (!read_name(r, "service", &q->service) || !read_name(r, "dc", &q->dc) || !read_name(r, "instance", &q->instance) || !read_calls(r, q))
+        return false;
+    if (!tt_arg_u64(r, "version", 0, INT64_MAX, &q->version) || !tt_arg_u64(r, "epoch", 0, INT64_MAX, &q->epoch)) return false;
+    if (tt_arg(r, "wait", &wait) && !tt_parse_duration(wait, &r->wait_ns)) {
+        tt_reply_problem(r, 400, "wait=%.*s: a duration like 30s is needed, at most 60s", (int)(wait.n < 40 ? wait.n : 40), wait.p);
+        return false;
+    }
+    if (r->wait_ns > WAIT_MAX_NS) r->wait_ns = WAIT_MAX_NS;
+    return true;
+}
+
+/* --- the heap; under the lock --- */
+
+static void place(tt_http *h, size_t at, tt_req *r) {
+    h->heap[at] = r;
+    r->heap_index = at;
+}
+
+static void sift(tt_http *h, size_t at) {
+    tt_req *r = h->heap[at];
+    for (size_t up; at > 0 && h->heap[up = (at - 1) / 2]->deadline_ns > r->deadline_ns; at = up) place(h, at, h->heap[up]);
+    for (;;) {
+        size_t down = at * 2 + 1;
+        if (down + 1 < h->n_waiting && h->heap[down + 1]->deadline_ns < h->heap[down]->deadline_ns) down++;
+        if (down >= h->n_waiting || h->heap[down]->deadline_ns >= r->deadline_ns) break;
+        place(h, at, h->heap[down]);
+        at = down;
+    }
+    place(h, at, r);
+}
+
+static bool grow(void **array, size_t *cap, size_t need, size_t each) {
+    if (need <= *cap) return true;
+    size_t want = *cap ? *cap * 2 : 256;
+    if (want < need) want = need;
+    void *p = realloc(*array, want * each);
+    if (!p) return false;
+    memset((char *)p + *cap * each, 0, (want - *cap) * each);
+    *array = p;
+    *cap = want;
+    return true;
+}
+
+void tt_keeper_poke(tt_http *h) {
+    uint64_t one = 1;
+    while (write(h->keeper_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+static bool wait_begin(tt_req *r) {
+    tt_http *h = r->h;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!info || info->connect_fd < 0) return false;
+    r->fd = info->connect_fd;
+    if (!grow((void **)&h->heap, &h->cap_heap, h->n_waiting + 1, sizeof *h->heap) ||
+        !grow((void **)&h->by_fd, &h->cap_fds, (size_t)r->fd + 1, sizeof *h->by_fd))
+        return false;
+    r->deadline_ns = (tt_now_ns() + r->wait_ns + ROUND_NS - 1) / ROUND_NS * ROUND_NS;
+    tt_board_heard(h->board, &r->query, TT_BOARD_WAITS, (tt_time){tt_now_ns()});
+    MHD_suspend_connection(r->conn);
+    r->state = REQ_WAITING;
+    h->by_fd[r->fd] = r;
+    /* MHD does not watch a suspended socket, so we do: a caller that went away is not counted as waiting. */
+    struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.fd = r->fd};
+    (void)epoll_ctl(h->hup_fd, EPOLL_CTL_ADD, r->fd, &ev);
+    place(h, h->n_waiting++, r);
+    sift(h, h->n_waiting - 1);
+    if (r->deadline_ns < h->keeper_until_ns) tt_keeper_poke(h);
+    return true;
+}
+
+/* r is out of the heap, under the lock that is still held. */
+static void resume(tt_http *h, tt_req *r) {
+    (void)epoll_ctl(h->hup_fd, EPOLL_CTL_DEL, r->fd, NULL);
+    h->by_fd[r->fd] = NULL;
+    r->state = REQ_WOKEN;
+    MHD_resume_connection(r->conn);
+}
+
+static void wait_end(tt_http *h, tt_req *r) {
+    size_t at = r->heap_index;
+    tt_req *last = h->heap[--h->n_waiting];
+    if (last != r) {
+        place(h, at, last);
+        sift(h, at);
+    }
+    resume(h, r);
+}
+
+void tt_wait_changed(void *ctx) {
+    tt_http *h = ctx;
+    pthread_mutex_lock(&h->lock);
+    size_t kept = 0;
+    for (size_t i = 0; i < h->n_waiting; i++) {
+        tt_req *r = h->heap[i];
+        if (tt_board_has_news(h->board, &r->query))
+            resume(h, r);
+        else
+            place(h, kept++, r);
+    }
+    bool fewer = kept < h->n_waiting;
+    h->n_waiting = kept;
+    for (size_t i = fewer ? kept / 2 : 0; i-- > 0;) sift(h, i);
+    pthread_mutex_unlock(&h->lock);
+}
+
+void tt_wait_release_all(tt_http *h) {
+    while (h->n_waiting) resume(h, h->heap[--h->n_waiting]);
+}
+
+/* --- the answer --- */
+
+static bool same_question(const char *key, const tt_board_query *q) {
+    const tt_sv parts[2] = {q->service, q->dc};
+    for (size_t i = 0; i < 2 + q->n_calls; i++) {
+        tt_sv part = i < 2 ? parts[i] : q->calls[i - 2];
+        if (strncmp(key, part.p ? part.p : "", part.n) != 0 || key[part.n] != '\n') return false;
+        key += part.n + 1;
+    }
+    return *key == 0;
+}
+
+static char *question_key(const tt_board_query *q, uint64_t *ret_hash) {
+    size_t n = q->service.n + q->dc.n + 3;
+    for (size_t i = 0; i < q->n_calls; i++) n += q->calls[i].n + 1;
+    char *key = malloc(n), *at = key;
+    uint64_t hash = 0xcbf29ce484222325u;
+    if (!key) return NULL;
+    for (size_t i = 0; i < 2 + q->n_calls; i++) {
+        tt_sv part = i == 0 ? q->service : i == 1 ? q->dc : q->calls[i - 2];
+        if (part.n) memcpy(at, part.p, part.n);
+        at += part.n;
+        *at++ = '\n';
+    }
+    *at = 0;
+    for (const char *p = key; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
+    *ret_hash = hash;
+    return key;
+}
+
+static enum MHD_Result answer(tt_req *r) {
+    tt_http *h = r->h;
+    const tt_board_query *q = &r->query;
+    int64_t now = tt_now_ns();
+    if (!tt_board_is_open(h->board)) {
+        tt_reply_problem(r, 503, "trimtab has just started and has not decided yet: keep what you have and ask again");
+        tt_reply_header(r, "Retry-After", "1");
+        return tt_reply_send(r);
+    }
+    uint64_t hash, generation = tt_board_generation(h->board);
+    char *key = question_key(q, &hash);
+    tt_cached_answer *slot = key ? &h->cache[hash % CACHE_SLOTS] : NULL;
+    if (slot && slot->key && slot->generation == generation && now - slot->made_ns < CACHE_NS && same_question(slot->key, q)) {
+        free(key);
+        tt_board_heard(h->board, q, TT_BOARD_TOLD, (tt_time){now});
+    } else {
+        tt_buf out;
+        tt_buf_init(&out, 16 << 20);
+        tt_board_answer_json(h->board, q, (tt_time){now}, tt_app_wall_ms(h->app), &out);
+        struct MHD_Response *response = tt_response_json(&out);
+        if (!response || !slot) {
+            free(key);
+            if (response) MHD_destroy_response(response);
+            tt_reply_problem(r, 500, "the decisions outgrew the answer, or memory is out");
+            return tt_reply_send(r);
+        }
+        if (slot->response) MHD_destroy_response(slot->response);
+        free(slot->key);
+        *slot = (tt_cached_answer){key, generation, now, response};
+    }
+    atomic_fetch_add(&h->requests[r->route][1], 1);
+    return MHD_queue_response(r->conn, 200, slot->response);
+}
+
+void tt_wait_free_cache(tt_http *h) {
+    for (size_t i = 0; i < CACHE_SLOTS; i++) {
+        if (h->cache[i].response) MHD_destroy_response(h->cache[i].response);
+        free(h->cache[i].key);
+    }
+}
+
+enum MHD_Result tt_wait_step(tt_req *r) {
+    tt_http *h = r->h;
+    if (r->state == REQ_WOKEN) {
+        tt_board_heard(h->board, &r->query, TT_BOARD_WAITED, (tt_time){tt_now_ns()});
+    } else {
+        if (!read_query(r)) return tt_reply_send(r);
+        tt_board_heard(h->board, &r->query, TT_BOARD_ASKED, (tt_time){tt_now_ns()});
+        if (r->wait_ns > 0 && r->query.service.n && !r->head) {
+            /* Asked and suspended under one lock: a change comes either before the question or finds the waiter. */
+            pthread_mutex_lock(&h->lock);
+            bool waits = !h->stopping && !tt_board_has_news(h->board, &r->query) && wait_begin(r);
+            pthread_mutex_unlock(&h->lock);
+            if (waits) return MHD_YES;
+        }
+    }
+    r->state = REQ_READING;
+    return answer(r);
+}
+
+/* --- the keeper --- */
+
+static void end_expired(tt_http *h, int64_t now_ns) {
+    while (h->n_waiting && h->heap[0]->deadline_ns <= now_ns) {
+        atomic_fetch_add(&h->waits_expired, 1);
+        wait_end(h, h->heap[0]);
+    }
+}
+
+static void *keep(void *ctx) {
+    tt_http *h = ctx;
+    struct epoll_event events[128];
+    pthread_mutex_lock(&h->lock);
+    while (!h->keeper_stop) {
+        int64_t now = tt_now_ns();
+        end_expired(h, now);
+        tt_stream_beat(h, now);
+        h->keeper_until_ns = h->n_waiting ? h->heap[0]->deadline_ns : INT64_MAX;
+        if (h->n_streams && h->keeper_until_ns > now + BEAT_CHECK_NS) h->keeper_until_ns = now + BEAT_CHECK_NS;
+        int timeout_ms = h->keeper_until_ns == INT64_MAX ? -1 : (int)((h->keeper_until_ns - now + 999999) / 1000000);
+        pthread_mutex_unlock(&h->lock);
+        int n = epoll_wait(h->hup_fd, events, TT_COUNT(events), timeout_ms);
+        pthread_mutex_lock(&h->lock);
+        for (int i = 0; i < n; i++) {
+            size_t fd = (size_t)events[i].data.fd;
+            if (events[i].data.fd == h->keeper_fd) {
+                uint64_t drained;
+                (void)!read(h->keeper_fd, &drained, sizeof drained);
+            } else if (fd < h->cap_fds && h->by_fd[fd]) {
+                wait_end(h, h->by_fd[fd]); /* should the number be another's by now, that one is answered early */
+            }
+        }
+    }
+    pthread_mutex_unlock(&h->lock);
+    return NULL;
+}
+
+bool tt_keeper_start(tt_http *h, tt_err *err) {
+    h->keeper_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    h->hup_fd = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event ev = {.events = EPOLLIN, .data.fd = h->keeper_fd};
+    if (h->keeper_fd < 0 || h->hup_fd < 0 || epoll_ctl(h->hup_fd, EPOLL_CTL_ADD, h->keeper_fd, &ev) != 0)
+        return tt_fail(err, TT_EIO, "cannot set up the timer of the HTTP API: %s", strerror(errno));
+    int rc = pthread_create(&h->keeper, NULL, keep, h);
+    if (rc) return tt_fail(err, TT_EIO, "cannot start a thread for the HTTP API: %s", strerror(rc));
+    h->keeper_runs = true;
+    return true;
+}
+
+void tt_keeper_stop(tt_http *h) {
+    if (h->keeper_runs) {
+        pthread_mutex_lock(&h->lock);
+        h->keeper_stop = true;
+        tt_keeper_poke(h);
+        pthread_mutex_unlock(&h->lock);
+        pthread_join(h->keeper, NULL);
+        h->keeper_runs = false;
+    }
+    if (h->keeper_fd >= 0) close(h->keeper_fd);
+    if (h->hup_fd >= 0) close(h->hup_fd);
+}
