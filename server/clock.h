@@ -1,0 +1,13 @@
+/* The only readers of time in the daemon. Durations come from tt_clock_now alone; tt_clock_wall is for people. Any thread. */
+#ifndef TT_CLOCK_H
+#define TT_CLOCK_H
+
+#include "base.h"
+
+tt_time tt_clock_now(void);  /* CLOCK_MONOTONIC */
+tt_wall tt_clock_wall(void); /* CLOCK_REALTIME */
+/* "2026-11-23T20:31:54.123Z": always UTC, whatever the machine's zone. */
+enum { TT_CLOCK_TEXT_SIZE = 32 };
+void tt_clock_text(tt_wall at, char buf[TT_CLOCK_TEXT_SIZE]);
+
+#endif
