@@ -244,7 +244,8 @@ bool tt_store_verify(tt_store *s, uint64_t *ret_bad, tt_err *err) {
     for (bool more = true; ok && more && !wrong;) {
         tt_db_value args[] = {tt_db_int((int64_t)c.seq), tt_db_int(TT_PAGE_ROWS)};
         ok = tt_page_fill(&page, s, TT_SQL_JOURNAL_READ, args, TT_COUNT(args), err) && check_page(s, &page, &c, &end, &wrong, err);
-        more = page.n == TT_PAGE_ROWS || page.full;
+        /* The end may have moved on since the page was read: so a short page is the last one only when it reaches that far. */
+        more = page.n == TT_PAGE_ROWS || page.full || (page.n > 0 && c.seq < end.seq);
     }
     tt_page_free(&page);
     if (ok && !wrong && c.seq < end.seq) wrong = "is missing";

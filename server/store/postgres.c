@@ -24,6 +24,7 @@ typedef struct {
     char *uri;
     bool prepared[TT_SQL_COUNT];
     bool in_transaction;
+    bool stale; /* to be dropped once the transaction is over */
 } postgres;
 
 /* libpq ends its messages with a newline, and some have several lines. */
@@ -44,7 +45,7 @@ static bool lost(const postgres *p) {
 static void drop(postgres *p) {
     PQfinish(p->conn);
     p->conn = NULL;
-    p->in_transaction = false;
+    p->in_transaction = p->stale = false;
     memset(p->prepared, 0, sizeof p->prepared);
 }
 
@@ -73,7 +74,8 @@ static bool failed(postgres *p, const PGresult *res, const char *doing, tt_err *
     if (strncmp(state, "XX", 2) == 0) hint = "the database is damaged: restore a backup";
     if (stale) hint = "trimtab connects again with the next call; a pooler must be in session mode";
     tt_fail(err, TT_EIO, "%s: %s: %s (SQLSTATE %s); %s", at, doing, said, *state ? state : "none", hint);
-    if (stale && !p->in_transaction) drop(p);
+    p->stale |= stale;
+    if (p->stale && !p->in_transaction) drop(p);
     return false;
 }
 
@@ -242,7 +244,7 @@ static bool script(tt_db *db, const char *sql, tt_err *err) {
 
 static void rollback(tt_db *db) {
     postgres *p = (postgres *)db;
-    if (!lost(p) && !run(p, "ROLLBACK", "rolling back", NULL)) drop(p);
+    if (p->stale || (!lost(p) && !run(p, "ROLLBACK", "rolling back", NULL))) drop(p);
     p->in_transaction = false;
 }
 

@@ -34,6 +34,11 @@ static bool failed(sqlite *s, const char *doing, tt_err *err) {
         return tt_fail(err, TT_EIO,
                        "no room left in %s for the store (%s, %s): nothing of it was saved; free disk space, or raise the quota or file size limit",
                        s->dir, doing, os ? strerror(os) : said);
+    if (rc == SQLITE_IOERR_WRITE && os == 0) /* SQLite does not tell which */
+        return tt_fail(err, TT_EIO,
+                       "no room left in %s for the store, or its disk fails (%s): nothing of it was saved; check disk space, quota, file size limit "
+                       "(ulimit -f) and the kernel's log",
+                       s->dir, doing);
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -182,8 +187,8 @@ static bool make_directory(const char *dir, tt_err *err) {
         bool made = mkdir(path, 0700) == 0;
         int os = errno;
         if (!made && os != EEXIST)
-            return tt_fail(err, TT_EIO, "cannot make the state directory %s: %s: %s; let user id %u write there, or name another directory", dir,
-                           path, strerror(os), (unsigned)geteuid());
+            return tt_fail(err, TT_EIO, "cannot make the state directory %.200s: %s; let user id %u write there, or name another directory", path,
+                           strerror(os), (unsigned)geteuid());
         if (!slash) break;
     }
     struct stat st;
