@@ -9,6 +9,66 @@ const tt_doc *tt_doc_get(const tt_doc *map, tt_sv key) {
     return NULL;
 }
 
+typedef struct {
+    const char *p;
+    tt_pos pos;
+} cursor;
+
+static void step(cursor *c) {
+    if (*c->p == '\n') {
+        c->pos.line++;
+        c->pos.column = 1;
+    } else if (((unsigned char)c->p[1] & 0xC0) != 0x80) { /* columns count characters, not bytes */
+        c->pos.column++;
+    }
+    c->p++;
+}
+
+static bool blank(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Over one escape of a double-quoted scalar, the cursor behind its backslash; true when it stands for something visible. */
+static bool skip_escape(cursor *c) {
+    char kind = *c->p;
+    int digits = kind == 'x' ? 2 : kind == 'u' ? 4 : kind == 'U' ? 8 : 0;
+    bool visible = !blank(kind) && kind != 'n' && kind != 't' && kind != 'r';
+    if (kind) step(c);
+    while (digits-- > 0 && *c->p) step(c);
+    return visible;
+}
+
+tt_pos tt_doc_place(const tt_doc *scalar, size_t offset) {
+    cursor c = {scalar->text.p, scalar->pos};
+    if (scalar->kind != TT_DOC_SCALAR) return scalar->pos;
+    if (offset > scalar->text.n) offset = scalar->text.n;
+    if (!scalar->source) {
+        if (scalar->quoted) c.pos.column++;
+        for (size_t i = 0; i < offset; i++)
+            if (((unsigned char)scalar->text.p[i] & 0xC0) != 0x80) c.pos.column++;
+        return c.pos;
+    }
+    /* Folding changes blanks and nothing else, so the visible bytes of text and source go in step. */
+    size_t visible = 0;
+    for (size_t i = 0; i < offset; i++) visible += !blank(scalar->text.p[i]);
+    c.p = scalar->source;
+    char quote = scalar->quoted ? *c.p : '\0';
+    if (quote) step(&c);
+    for (;;) {
+        while (blank(*c.p)) step(&c);
+        cursor here = c;
+        if (!*c.p) return here.pos;
+        if (quote == '"' && *c.p == '\\') {
+            step(&c);
+            if (!skip_escape(&c)) continue;
+        } else {
+            if (quote == '\'' && *c.p == '\'') step(&c);
+            if (*c.p) step(&c);
+        }
+        if (visible-- == 0) return here.pos;
+    }
+}
+
 bool tt_doc_fail(tt_err *err, tt_code code, const tt_doc *at, const char *fmt, ...) {
     if (!err) return false;
     char text[sizeof(err->text)];

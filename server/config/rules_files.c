@@ -1,0 +1,161 @@
+#include "rules_files.h"
+
+#include "yaml.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct {
+    const tt_matcher *matcher;
+    tt_err *errs;
+    size_t max, n;
+    bool failed;
+    tt_arena *arena;
+    const tt_doc *docs[TT_RULES_FILES_MAX];
+    size_t n_docs, n_files;
+} reader;
+
+static void report(reader *r, const tt_err *err) {
+    r->failed = true;
+    if (r->n < r->max) r->errs[r->n++] = *err;
+}
+
+static void report_io(reader *r, tt_code code, const char *path, const char *fmt, ...) TT_PRINTF(4, 5);
+static void report_io(reader *r, tt_code code, const char *path, const char *fmt, ...) {
+    tt_err err = {0};
+    char text[sizeof(err.text)];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    tt_fail(&err, code, "%s", text);
+    snprintf(err.file, sizeof(err.file), "%s", path);
+    report(r, &err);
+}
+
+static bool is_yaml(const char *name) {
+    size_t n = strlen(name);
+    return name[0] != '.' && n > 5 && strcmp(name + n - 5, ".yaml") == 0;
+}
+
+/* The whole of an open file, at most one byte over the limit so that "too long" is told by the parser. NULL on failure, errno set. */
+static char *read_all(int fd, size_t max, size_t *ret_n) {
+    size_t cap = 16384, n = 0;
+    char *p = malloc(cap);
+    while (p) {
+        if (n == cap) {
+            char *more = realloc(p, cap * 2);
+            if (!more) break;
+            p = more;
+            cap *= 2;
+        }
+        size_t want = cap - n < max + 1 - n ? cap - n : max + 1 - n;
+        ssize_t got = want ? read(fd, p + n, want) : 0;
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) break;
+        if (got == 0) {
+            *ret_n = n;
+            return p;
+        }
+        n += (size_t)got;
+    }
+    free(p);
+    return NULL;
+}
+
+static void read_file(reader *r, const char *path) {
+    if (r->n_files == TT_RULES_FILES_MAX) {
+        report_io(r, TT_ELIMIT, path, "more than %d files of rules: put some together", TT_RULES_FILES_MAX);
+        return;
+    }
+    r->n_files++;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not make us wait */
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        report_io(r, TT_EIO, path, "can't be read: %s", strerror(errno));
+        if (fd >= 0) close(fd);
+        return;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        report_io(r, TT_EIO, path, "is neither a file nor a directory");
+        close(fd);
+        return;
+    }
+    size_t n = 0;
+    char *text = read_all(fd, tt_yaml_plan_limits.max_bytes, &n);
+    int why = errno;
+    close(fd);
+    if (!text) {
+        report_io(r, TT_EIO, path, "can't be read: %s", strerror(why));
+        return;
+    }
+    tt_err err = {0};
+    const tt_doc *doc = tt_yaml_parse(r->arena, path, (tt_sv){text, n}, &tt_yaml_plan_limits, &err);
+    free(text);
+    if (doc)
+        r->docs[r->n_docs++] = doc;
+    else
+        report(r, &err);
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void read_directory(reader *r, const char *path) {
+    DIR *d = opendir(path);
+    if (!d) {
+        report_io(r, TT_EIO, path, "can't be listed: %s", strerror(errno));
+        return;
+    }
+    char *names[TT_RULES_FILES_MAX];
+    size_t n = 0, left_out = 0;
+    for (const struct dirent *e; (e = readdir(d));) {
+        if (!is_yaml(e->d_name)) continue;
+        char *name;
+        if (n == TT_RULES_FILES_MAX || asprintf(&name, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", e->d_name) < 0)
+            left_out++;
+        else
+            names[n++] = name;
+    }
+    closedir(d);
+    if (left_out) report_io(r, TT_ELIMIT, path, "holds more than %d *.yaml: put some together", TT_RULES_FILES_MAX);
+    if (!n) report_io(r, TT_EMISSING, path, "holds no *.yaml");
+    qsort(names, n, sizeof(names[0]), by_name);
+    for (size_t i = 0; i < n; i++) {
+        read_file(r, names[i]);
+        free(names[i]);
+    }
+}
+
+tt_rules *tt_rules_read(const char *const paths[], size_t n, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs) {
+    reader r = {.matcher = matcher, .errs = errs, .max = max, .arena = tt_arena_new()};
+    tt_rules *rules = NULL;
+    *n_errs = 0;
+    if (!r.arena) {
+        report_io(&r, TT_ENOMEM, "", "memory is out");
+        *n_errs = r.n;
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct stat st;
+        if (!paths[i][0] || stat(paths[i], &st) != 0)
+            report_io(&r, TT_EIO, paths[i], "can't be read: %s", paths[i][0] ? strerror(errno) : "the path is empty");
+        else if (S_ISDIR(st.st_mode))
+            read_directory(&r, paths[i]);
+        else
+            read_file(&r, paths[i]);
+    }
+    if (r.failed)
+        *n_errs = r.n;
+    else
+        rules = tt_rules_load(r.docs, r.n_docs, matcher, errs, max, n_errs);
+    tt_arena_free(r.arena);
+    return rules;
+}

@@ -1,0 +1,13 @@
+/* Rules from files: each path is a file, or a directory that stands for its *.yaml, in the order of their names. */
+#ifndef TT_RULES_FILES_H
+#define TT_RULES_FILES_H
+
+#include "plan.h"
+
+enum { TT_RULES_FILES_MAX = 256 };
+
+/* NULL, and the first *n_errs problems of all files at once. A file that can't be read or parsed does not hide the problems of the others,
+ * but the documents are only crossed when each could be read. `matcher` must outlive the rules. */
+tt_rules *tt_rules_read(const char *const paths[], size_t n, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs);
+
+#endif
