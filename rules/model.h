@@ -1,0 +1,134 @@
+/* A model of a service mesh under faults: what stands in for the real one in rehearsals and simulation tests. Services call each other in every data
+ * center; requests wait in bounded queues, grow old, time out, are executed all the same and come back as retries; a mesh side takes decisions after
+ * a delay and acknowledges them; monitoring scrapes counters, loses some, and tells rates over a window, late.
+ *
+ * Fluid: a request is a fraction of a flow, a queue is made of age cohorts, time goes in steps of 0.1 s. Pure: the same spec, seed and decisions give
+ * the same bytes; every random number is a hash of (seed, stream, index), so that two controllers see the same demand, noise and faults.
+ * One thread at a time; all memory is allocated by tt_model_new. Texts in the spec are borrowed and must outlive the model. */
+#ifndef TT_MODEL_H
+#define TT_MODEL_H
+
+#include "engine.h"
+
+enum {
+    TT_MODEL_SERVICES = 6,
+    TT_MODEL_DCS = 4,
+    TT_MODEL_INSTANCES = 8,
+    TT_MODEL_PRIORITIES = 4,
+    TT_MODEL_CALLS = 3,
+    TT_MODEL_LEVELS = 4,
+    TT_MODEL_FAULTS = 16,
+};
+#define TT_MODEL_STEP_NS TT_MS(100)
+
+typedef struct {
+    uint32_t service;                  /* index; larger than the caller's */
+    double per_request;
+    bool optional;                     /* a feature by the callee's name: without it the answer is still an answer */
+    double at_level[TT_MODEL_LEVELS];  /* optional: share of the calls still made at degrade level 1, 2, ... */
+    double value_at[TT_MODEL_LEVELS];  /* optional: what an answer is worth at that level, 0 to 1 */
+} tt_model_call;
+
+typedef struct {
+    const char *name;
+    uint32_t instances, workers; /* in each data center; of each instance */
+    double own_ms;               /* worker time of a request, without its calls */
+    double queue_max;            /* requests that wait in a data center at most */
+    uint32_t n_calls;
+    tt_model_call calls[TT_MODEL_CALLS];
+} tt_model_service;
+
+/* amount: what it multiplies, or a ratio from 0 to 1 */
+#define TT_MODEL_FAULT_KINDS(X)                                                                                                                      \
+    X(DEMAND, "demand")             /* x amount */                                                                                                   \
+    X(SLOW, "slow")                 /* own time x amount */                                                                                          \
+    X(CAPACITY, "capacity")         /* workers x amount */                                                                                           \
+    X(ERRORS, "errors")             /* share answered wrongly, after full work */                                                                    \
+    X(HANG, "hang")                 /* share that holds its worker until the time-out */                                                             \
+    X(DOWN, "down")                 /* the site refuses connections and isn't scraped */                                                             \
+    X(BAD_INSTANCE, "bad-instance") /* share it fails, at once: least-request sends it more */                                                       \
+    X(RETRIES, "retries")           /* share of failures that come back, where more than usual */                                                    \
+    X(BLIND, "blind")               /* the monitoring source is down */                                                                              \
+    X(GAPS, "gaps")                 /* share of scrapes lost */                                                                                      \
+    X(NANS, "nans")                 /* share of values that are NaN or absent */                                                                     \
+    X(STALE, "stale")               /* answers, with nothing newer than when it began */                                                             \
+    X(LIE, "lie")                   /* error_ratio says amount; the counters are well */                                                             \
+    X(TAKEN, "taken")               /* share of the instances that enforce and acknowledge decisions */                                              \
+    X(SILENT, "silent")             /* decisions are enforced and not acknowledged */
+#define TT_AS_FAULT(id, name) TT_FAULT_##id,
+typedef enum { TT_MODEL_FAULT_KINDS(TT_AS_FAULT) TT_FAULT_COUNT } tt_model_fault_kind;
+#undef TT_AS_FAULT
+
+typedef struct {
+    tt_model_fault_kind kind;
+    int64_t from_ns, for_ns; /* since the model's start */
+    int64_t period_ns;       /* on in the first half of each period; 0: steady */
+    int service, dc, instance; /* -1: all */
+    double amount;
+} tt_model_fault;
+
+typedef struct {
+    uint32_t n_services;
+    tt_model_service services[TT_MODEL_SERVICES]; /* the first is the entry: clients call it */
+    uint32_t n_dcs;
+    const char *dcs[TT_MODEL_DCS];
+    double home[TT_MODEL_DCS]; /* share of the clients, sums to 1 */
+    uint32_t n_priorities;
+    const char *priorities[TT_MODEL_PRIORITIES]; /* highest first */
+    double mix[TT_MODEL_PRIORITIES];             /* sums to 1 */
+    double demand_rps, timeout_s;
+    double retry_failed, retry_refused; /* share that comes back */
+    double newest_first;                /* share of the work taken from the young end of a queue: instances are uneven */
+    bool inner_loop;                    /* every hop bounds its queue time (control.md, section 12) */
+    int64_t apply_ns;                   /* decision to enforcement */
+    int64_t scrape_ns, ingest_ns;
+    double noise, gap_ratio, nan_ratio;
+    uint32_t n_faults;
+    tt_model_fault faults[TT_MODEL_FAULTS];
+} tt_model_spec;
+
+/* What is in force for one target, as the mesh has it. */
+typedef struct {
+    uint64_t epoch, version;
+    double share; /* of the instances that enforce it */
+    double limit_rps;
+    uint32_t n_keep, keep[TT_MODEL_PRIORITIES];
+    double drop[TT_MODEL_PRIORITIES];
+    uint32_t level;
+    double probe_ratio;
+    uint32_t ejected; /* bit an instance */
+    bool weights;
+    double weight[TT_MODEL_DCS];
+} tt_model_enforced;
+
+/* The truth of the last step, as rates: what clients wanted, and what they got. */
+typedef struct {
+    double wanted_rps[TT_MODEL_PRIORITIES];  /* first attempts */
+    double offered_rps[TT_MODEL_PRIORITIES]; /* with retries */
+    double good_rps[TT_MODEL_PRIORITIES];    /* answered well and in time, by what the answer is worth */
+    double dropped_rps[TT_MODEL_PRIORITIES], refused_rps[TT_MODEL_PRIORITIES], failed_rps[TT_MODEL_PRIORITIES];
+    bool faulty; /* any fault is on */
+} tt_model_truth;
+
+typedef struct tt_model tt_model;
+
+void tt_model_spec_default(tt_model_spec *ret); /* front -> checkout -> recommendations in two data centers, 200 rps, no faults */
+tt_model *tt_model_new(const tt_model_spec *spec, uint64_t seed, tt_time start); /* NULL when memory is out */
+void tt_model_free(tt_model *m);
+void tt_model_step(tt_model *m); /* 0.1 s */
+tt_time tt_model_now(const tt_model *m);
+const tt_model_truth *tt_model_truth_of(const tt_model *m);
+/* dc -1: the service as a whole. */
+const tt_model_enforced *tt_model_in_force(const tt_model *m, uint32_t service, int dc);
+uint32_t tt_model_instance_name(const tt_model *m, uint32_t service, uint32_t dc, uint32_t instance, char buf[TT_NAME_MAX]); /* its length */
+
+/* Takes decisions as the mesh side does: an epoch below the newest is refused (false), a newer one replaces all that stood. */
+bool tt_model_take(tt_model *m, uint64_t epoch, const tt_decision *d, size_t n);
+/* Fills polls, measurements and acks with what is due now, for the signals `r` declares. Borrowed until the next call on the model. */
+void tt_model_observe(tt_model *m, const tt_rules *r, tt_observations *ret);
+
+/* A number in [0, 1) of its own for each (seed, stream, index). */
+double tt_model_random(uint64_t seed, uint64_t stream, uint64_t index);
+const char *tt_model_fault_name(tt_model_fault_kind kind);
+
+#endif

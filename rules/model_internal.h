@@ -1,0 +1,78 @@
+/* Shared by the model's plant (model.c) and its monitoring and mesh side (model_sense.c). */
+#ifndef TT_MODEL_INTERNAL_H
+#define TT_MODEL_INTERNAL_H
+
+#include "model.h"
+
+enum {
+    TT_MODEL_RING = 256,  /* age cohorts: one a step, so at most 25.6 s of waiting */
+    TT_MODEL_SCRAPES = 96,
+    TT_MODEL_PENDING = 8,
+    TT_MODEL_RETRY_STEPS = 5, /* a retry comes half a second after its failure */
+    TT_MODEL_MEASUREMENTS = 2048,
+};
+
+/* What a caller meets when it calls a site now. */
+typedef struct {
+    double ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES]; /* shares; the rest fails */
+    double latency_s;                                             /* until an answer, a refusal or the time-out */
+    double value;
+} tt_model_view;
+
+typedef struct {
+    double offered[TT_MODEL_PRIORITIES], ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES], dropped[TT_MODEL_PRIORITIES];
+    double errors, latency_sum, latency_n;
+    double arrived, completed, busy_s, worker_s;
+    double instance_n[TT_MODEL_INSTANCES], instance_errors[TT_MODEL_INSTANCES];
+} tt_model_counters;
+
+typedef struct {
+    int64_t at_ns; /* since start */
+    bool by_callers, by_itself; /* the scrape of either came through */
+    tt_model_counters c;
+} tt_model_scrape;
+
+typedef struct {
+    double queue[TT_MODEL_RING][TT_MODEL_PRIORITIES];
+    double queued;
+    uint64_t oldest; /* step of the oldest cohort that may hold something */
+    double completed_rps; /* X of the inner loop */
+    double in[TT_MODEL_PRIORITIES]; /* arrives in this step, requests */
+    tt_model_view view;
+    tt_model_counters c;
+    tt_model_scrape scrapes[TT_MODEL_SCRAPES];
+    uint64_t n_scrapes;
+} tt_model_site;
+
+typedef struct {
+    tt_model_enforced now, pending[TT_MODEL_PENDING];
+    int64_t due_ns[TT_MODEL_PENDING];
+    uint32_t n_pending;
+} tt_model_target;
+
+struct tt_model {
+    tt_model_spec spec;
+    uint64_t seed, step, epoch;
+    tt_time start;
+    tt_model_site site[TT_MODEL_SERVICES][TT_MODEL_DCS];
+    tt_model_target target[TT_MODEL_SERVICES][TT_MODEL_DCS + 1]; /* the last: the service as a whole */
+    double retry[TT_MODEL_RETRY_STEPS][TT_MODEL_PRIORITIES];
+    tt_model_truth truth;
+    tt_model_fault active[TT_MODEL_FAULTS];
+    uint32_t n_active;
+    /* monitoring */
+    int64_t next_scrape_ns, next_poll_ns[TT_SIGNALS_MAX];
+    char instance[TT_MODEL_SERVICES][TT_MODEL_DCS][TT_MODEL_INSTANCES][32];
+    tt_poll polls[TT_SIGNALS_MAX];
+    tt_measurement measurements[TT_MODEL_MEASUREMENTS];
+    tt_ack acks[TT_MODEL_SERVICES * (TT_MODEL_DCS + 1)];
+};
+
+static inline int64_t tt_model_elapsed(const tt_model *m) { return (int64_t)m->step * TT_MODEL_STEP_NS; }
+/* The strongest active fault of this kind here, else `none`. */
+double tt_model_fault_amount(const tt_model *m, tt_model_fault_kind kind, int service, int dc, int instance, double none);
+int64_t tt_model_fault_since(const tt_model *m, tt_model_fault_kind kind); /* elapsed when it began; -1: not on */
+void tt_model_mesh_step(tt_model *m);
+void tt_model_scrape_step(tt_model *m);
+
+#endif
