@@ -10,20 +10,22 @@
 #include <string.h>
 #include <time.h>
 
-enum { DEADLINE_MS = 20000, INT8_OID = 20, TEXT_OID = 25, INT4_OID = 23, BYTEA_OID = 17 };
+enum { DEADLINE_MS = 12000, MIGRATION_DEADLINE_MS = 660000, INT8_OID = 20, TEXT_OID = 25, INT4_OID = 23, BYTEA_OID = 17 };
 
 /* Statements end before our deadline, and a transaction left open by a stopped process lets its locks go. */
-static const char session[] = "SET statement_timeout = '15s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'; "
+static const char session[] = "SET statement_timeout = '10s'; SET lock_timeout = '8s'; SET idle_in_transaction_session_timeout = '15s'; "
                               "SET client_min_messages = 'error'; SET default_transaction_isolation = 'read committed'";
 static const char durable[] = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')";
-static const char take_migration_lock[] = "SELECT pg_advisory_xact_lock(8390042714201055592)";
+/* A migration may rewrite a large journal, or wait for another replica's that does. */
+static const char take_migration_lock[] = "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '10min'; "
+                                          "SELECT pg_advisory_xact_lock(8390042714201055592)";
 
 typedef struct {
     tt_db base;
     PGconn *conn;
     char *uri;
     bool prepared[TT_SQL_COUNT];
-    bool in_transaction;
+    bool in_transaction, migrating;
     bool stale; /* to be dropped once the transaction is over */
 } postgres;
 
@@ -45,7 +47,7 @@ static bool lost(const postgres *p) {
 static void drop(postgres *p) {
     PQfinish(p->conn);
     p->conn = NULL;
-    p->in_transaction = p->stale = false;
+    p->in_transaction = p->migrating = p->stale = false;
     memset(p->prepared, 0, sizeof p->prepared);
 }
 
@@ -101,7 +103,7 @@ static bool wait_result(postgres *p, int64_t until_ms) {
 
 /* Takes every result of what was sent; keeps the last, or the first that is an error. NULL: the connection is lost. */
 static PGresult *finish(postgres *p) {
-    int64_t until = now_ms() + DEADLINE_MS;
+    int64_t until = now_ms() + (p->migrating ? MIGRATION_DEADLINE_MS : DEADLINE_MS);
     PGresult *kept = NULL;
     for (;;) {
         if (!wait_result(p, until)) {
@@ -245,7 +247,7 @@ static bool script(tt_db *db, const char *sql, tt_err *err) {
 static void rollback(tt_db *db) {
     postgres *p = (postgres *)db;
     if (p->stale || (!lost(p) && !run(p, "ROLLBACK", "rolling back", NULL))) drop(p);
-    p->in_transaction = false;
+    p->in_transaction = p->migrating = false;
 }
 
 /* READ COMMITTED whatever the role's default is: the lease is checked by an UPDATE that waits for, and then sees, the other's. */
@@ -259,6 +261,7 @@ static bool begin(tt_db *db, bool alone, tt_err *err) {
         if (!was_connected || !lost(p) || !connect_server(p, err) || !run(p, sql, "starting a transaction", err)) return false;
     }
     p->in_transaction = true;
+    p->migrating = alone;
     if (!alone || run(p, take_migration_lock, "waiting for another trimtab's migration", err)) return true;
     rollback(db);
     return false;
@@ -271,7 +274,7 @@ static tt_db_end commit(tt_db *db, tt_err *err) {
         return TT_DB_FAILED;
     }
     PGresult *res = PQsendQuery(p->conn, "COMMIT") ? finish(p) : NULL;
-    p->in_transaction = false;
+    p->in_transaction = p->migrating = false;
     tt_db_end end = TT_DB_COMMITTED;
     if (!is_good(res)) {
         end = lost(p) ? TT_DB_UNKNOWN : TT_DB_FAILED;
