@@ -1,7 +1,7 @@
 import { defineConfig } from "vite";
 
-// Fixed file names: the daemon embeds the files and answers with an ETag of their content, so names need no hash
-// and a rebuild of the same sources gives the same tree.
+// Names hold a hash of the content: the daemon lets browsers keep assets/ for ever. Nothing else goes into the files
+// (no time, no path), so the same sources give the same tree.
 export default defineConfig({
   base: "./",
   esbuild: { jsx: "automatic", jsxImportSource: "preact", legalComments: "none" },
@@ -15,8 +15,8 @@ export default defineConfig({
     reportCompressedSize: true,
     rollupOptions: {
       output: {
-        entryFileNames: "assets/app.js",
-        assetFileNames: "assets/app[extname]",
+        entryFileNames: "assets/app-[hash].js",
+        assetFileNames: "assets/app-[hash][extname]",
         inlineDynamicImports: true,
       },
     },

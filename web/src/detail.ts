@@ -10,15 +10,25 @@ export interface Detail {
   error: string | null;
 }
 
-const REFRESH_MS = 3_000;
+const REFRESH_MS = 2_000;
 
-function asEntry(l: Loop, atMs: number): HistoryEntry {
+// The history names an actuator of the loop's own target by its verb; the loop's list has those of every target, and only what is in force.
+function setting(l: Loop, key: string, before: number | null): number | null {
+  const verb = key.split(":")[0];
+  const mine = l.actuators.filter((a) => a.action === key || a.action.split(":")[0] === verb);
+  if (verb === "weights") return mine.find((a) => a.action === `weights:${l.target.dc}` || a.action === key)?.value ?? before;
+  const here = mine.filter((a) => (!l.target.dc || a.target.dc === l.target.dc) && (key === verb || a.action === key));
+  if (here.length) return Math.max(...here.map((a) => a.value ?? 0));
+  return verb === "limit" ? null : 0;
+}
+
+function asEntry(l: Loop, atMs: number, before: HistoryEntry | undefined): HistoryEntry {
   return {
     at_ms: atMs,
     phase: l.phase,
     signals: Object.fromEntries(l.keep.filter((k) => k.signal).map((k) => [k.signal!, k.quality === "ok" ? k.value : null])),
     load: l.load ?? {},
-    actuators: Object.fromEntries(l.actuators.map((a) => [a.action, a.value])),
+    actuators: Object.fromEntries(Object.entries(before?.actuators ?? {}).map(([k, v]) => [k, setting(l, k, v)])),
   };
 }
 
@@ -31,6 +41,7 @@ export function useDetail(id: string | null): Detail {
   const again = reconnects.value;
   const live = id ? loops.value.get(id) : undefined;
   const now = status.value?.now_ms ?? 0;
+  const history = whole?.history ?? [];
   const closed = live ? !isOpen(live) : whole ? !isOpen(whole) : false;
 
   useEffect(() => {
@@ -73,10 +84,9 @@ export function useDetail(id: string | null): Detail {
 
   useEffect(() => {
     if (!live || !isOpen(live) || !now) return;
-    setLater((have) => (have.at(-1)?.at_ms === now ? have : [...have, asEntry(live, now)].slice(-60)));
+    setLater((have) => (have.at(-1)?.at_ms === now ? have : [...have, asEntry(live, now, history.at(-1))].slice(-60)));
   }, [live, now]);
 
-  const history = whole?.history ?? [];
   const end = history.at(-1)?.at_ms ?? 0;
   const points = [...history, ...later.filter((p) => p.at_ms > end + 500)];
   const bySeq = new Map<number, Event>();

@@ -11,7 +11,7 @@ interface Look {
 
 const LOOKS: Record<Phase, Look> = {
   detected: { word: "detected", icon: "ring", tone: "act", says: "looking at" },
-  awaiting_approval: { word: "needs you", icon: "hand", tone: "need", says: "waiting for a person about" },
+  awaiting_approval: { word: "needs you", icon: "hand", tone: "need", says: "waiting for your decision on" },
   acting: { word: "acting", icon: "bolt", tone: "act", says: "acting on" },
   settling: { word: "settling", icon: "hourglass", tone: "calm", says: "watching whether it holds at" },
   settled: { word: "settled", icon: "check", tone: "calm", says: "holding" },

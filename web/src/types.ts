@@ -137,6 +137,9 @@ export interface Capacity {
   source: "configured" | "learned" | "measured" | string;
   age_ms: number | null;
   utilization: number | null;
+  offered_rps?: number | null;
+  ok_rps?: number | null;
+  dropped_rps?: number | null;
 }
 
 export interface Agent {
@@ -146,7 +149,8 @@ export interface Agent {
   version: number;
   behind: number | boolean;
   last_heard_ms: number;
-  library?: string;
+  library?: string | null;
+  refused?: string | null;
 }
 
 export type Action =

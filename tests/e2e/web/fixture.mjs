@@ -40,6 +40,7 @@ export class Incident {
   act(l, target, action, from, to, unit, reason, detail = {}) {
     const a = l.actuators.find((x) => x.action === action);
     a.value = to;
+    a.resting = false;
     this.version++;
     this.emit("action", { of: l, target, action, from, to, unit, reason, detail });
   }
@@ -118,17 +119,17 @@ export class Incident {
       p.value = this.m.blind ? null : this.m.p99;
       p.holds = this.m.blind ? null : this.m.p99 <= p.bound;
       f.capacity = this.t < 31 ? { rps: 150, source: "learned", age_ms: 3600e3 * 5 } : { rps: 141 * [1, 1.14, 1.33][f.actuators[0].value], source: "measured", age_ms: (this.t - 31) * 1000 };
-      f.load = { offered_rps: this.m.offered, ok_rps: this.m.ok, dropped_rps: this.m.offered - this.m.admitted };
+      const load = { offered_rps: this.m.offered, ok_rps: this.m.ok, dropped_rps: this.m.offered - this.m.admitted };
       f.history.push({
         at_ms: this.now, phase: f.phase,
         signals: { error_ratio: e.value, p99_ms: p.value },
-        load: { ...f.load },
-        actuators: { "degrade:recommendations": f.actuators[0].value, limit: f.actuators[1].value },
+        load,
+        actuators: { degrade: f.actuators[0].value, limit: f.actuators[1].value },
       });
     }
     const a = this.asks;
     if (a && a.phase !== "closed") {
-      a.history.push({ at_ms: this.now, phase: a.phase, signals: { error_ratio: 0.018 }, load: { offered_rps: 40, ok_rps: 39 }, actuators: { "weights:dc-b": a.actuators[0].value } });
+      a.history.push({ at_ms: this.now, phase: a.phase, signals: { error_ratio: 0.018 }, load: { offered_rps: 40, ok_rps: 39 }, actuators: { weights: a.actuators[0].value } });
       if (a.phase === "awaiting_approval" && this.now >= a.next_ms) this.close(a, "refused", "nobody approved the plan in time; nothing was done");
     }
     const out = this.fresh;
@@ -166,10 +167,10 @@ export class Incident {
     const f = this.front;
     const checkout = { service: "front", dc: "dc-a" };
     const pct = (x) => `${(x * 100).toFixed(1)} %`;
-    if (t === 24) this.anomaly = { name: "overload", labels: FRONT, state: "pending", since_ms: this.now, value: m.error, text: `error_ratio ${pct(m.error)} above 5 % for 0 s of 3 s` };
+    if (t === 24) this.anomaly = { name: "overload", labels: FRONT, state: "pending", since_ms: this.now, value: m.error, text: "error_ratio > 5% and offered_rps > 50" };
     if (t === 27) {
-      Object.assign(this.anomaly, { state: "open", since_ms: this.now, text: `error_ratio ${pct(m.error)} above 5 % and offered_rps ${m.offered.toFixed(0)} above 50, for 3 s` });
-      this.emit("anomaly_opened", { target: FRONT, reason: `overload at front dc-a: ${this.anomaly.text}` });
+      Object.assign(this.anomaly, { state: "open", since_ms: this.now, value: m.error });
+      this.emit("anomaly_opened", { target: FRONT, reason: `overload at front dc-a: error_ratio ${pct(m.error)} above 5 % and offered_rps ${m.offered.toFixed(0)} above 50, for 3 s` });
       this.loop(LOOP, "shed-then-shift", "auto", "overload", FRONT,
         [
           { expr: "error_ratio <= 1%", signal: "error_ratio", op: "<=", bound: 0.01, value: m.error, quality: "ok", holds: false },
@@ -223,7 +224,7 @@ export class Incident {
     if (t === 64) {
       const l = this.loop(ASKS, "payments-cutover", "approve", "dc-latency", { service: "payments" },
         [{ expr: "error_ratio <= 1%", signal: "error_ratio", op: "<=", bound: 0.01, value: 0.018, quality: "ok", holds: false }],
-        [{ target: { service: "payments" }, action: "weights:dc-b", value: 0.5, unit: "ratio", max: 1 }],
+        [{ target: { service: "payments" }, action: "weights:dc-b", value: 0.5, unit: "ratio", max: 1, resting: true }],
         ["shift", "cutover"], ["approve", "refuse", "abort"], "error_ratio 1.8 % above 1 % for 30 s at dc-a");
       this.enter(l, "awaiting_approval", "move 10 % of payments from dc-a to dc-b: error_ratio 1.8 % above 1 % for 30 s; dc-b has 44 rps to spare", "refuse by itself", 250000);
     }
@@ -273,15 +274,20 @@ export class Incident {
   }
 
   capacity() {
-    const c = (service, dc, rps, source, used) => ({ service, dc, rps, source, age_ms: 4000, utilization: used });
+    const c = (service, dc, rps, source, used, offered = null, ok = null, dropped = null) => ({
+      service, dc, rps, source, age_ms: 4000, utilization: used, offered_rps: offered, ok_rps: ok, dropped_rps: dropped, share: 0.5, cap_rps: null, degrade_level: 0,
+    });
+    const { m } = this;
+    const front = m ? [m.offered, m.ok, m.offered - m.admitted] : [];
     return [
-      c("front", "dc-a", this.front?.capacity?.rps ?? 150, this.front?.capacity?.source ?? "learned", this.m ? Math.min(1, this.m.admitted / this.m.capacity) : 0),
+      c("front", "dc-a", this.front?.capacity?.rps ?? 150, this.front?.capacity?.source ?? "learned", m ? Math.min(1, m.admitted / m.capacity) : 0, ...front),
       c("front", "dc-b", 150, "learned", 0.64), c("payments", "dc-a", 80, "configured", 0.25), c("payments", "dc-b", 80, "configured", 0.25),
     ];
   }
 }
 
-const without = (l) => ({ ...l, history: undefined });
+// As the daemon says it: only the actuators in force.
+const without = (l) => ({ ...l, history: undefined, actuators: l.phase === "closed" ? [] : l.actuators.filter((a) => a.value !== null && a.value !== 0 && !a.resting) });
 
 export async function startFixture({ port = 0, tickMs = 0, warm = 0, calm = false, lastSeq = false } = {}) {
   const world = new Incident({ calm, startMs: Date.now() - warm * 1000 });
@@ -360,7 +366,7 @@ export async function startFixture({ port = 0, tickMs = 0, warm = 0, calm = fals
     if (one) {
       const l = world.loops.find((x) => x.id === one[1]);
       if (!l) return problem(res, 404, "No such loop", one[1]);
-      return json(res, one[2] ? { items: world.events.filter((e) => e.loop === l.id), next: null } : { ...l, history: l.history.slice(-600) });
+      return json(res, one[2] ? { items: world.events.filter((e) => e.loop === l.id), next: null } : { ...without(l), history: l.history.slice(-600) });
     }
     if (path === "/v1/signals") return json(res, { items: world.signals() });
     if (path === "/v1/capacity") return json(res, { items: world.capacity() });
@@ -376,7 +382,7 @@ export async function startFixture({ port = 0, tickMs = 0, warm = 0, calm = fals
     if (path === "/v1/plans")
       return json(res, {
         items: [
-          { name: "shed-then-shift", mode: "auto", anomaly: "overload", target: { service: "$svc", dc: "$dc" }, keep: ["error_ratio <= 1%", "p99_ms <= 250"], steps: [{ kind: "degrade", feature: "recommendations", levels: 2 }, { kind: "limit", keep: ["critical", "normal"] }, { kind: "shift", max: 0.5 }], hash: "1f0c22ab" },
+          { name: "shed-then-shift", mode: "auto", anomaly: "overload", target: { service: "$svc", dc: "$dc" }, keep: ["error_ratio <= 1%", "p99_ms <= 250"], steps: ["degrade", "limit", "shift"], file: "plans.yaml", line: 31, hash: "1f0c22ab" },
           { name: "payments-cutover", mode: "approve", anomaly: "dc-latency", target: { service: "payments" }, keep: ["error_ratio <= 1%"], steps: ["shift", "cutover"], hash: "77ab01fe" },
         ],
       });

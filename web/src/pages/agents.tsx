@@ -12,6 +12,7 @@ const SILENT_MS = 5_000;
 const behind = (a: Agent) => (typeof a.behind === "number" ? a.behind : a.behind ? 1 : 0);
 
 function stateOf(a: Agent, silentMs: number) {
+  if (a.refused) return { word: "refused", icon: "cross", tone: "bad" as const };
   if (silentMs > SILENT_MS) return { word: "silent", icon: "unplug", tone: "bad" as const };
   const n = behind(a);
   if (n) return { word: typeof a.behind === "number" ? `behind ${n}` : "behind", icon: "hourglass", tone: "act" as const };
@@ -25,7 +26,7 @@ export function AgentsPage() {
   const late = all.filter((a) => behind(a)).length;
   const rows = all
     .filter((a) => !find || matches(find, a.service, a.dc, a.instance, a.library, behind(a) ? "behind" : "current"))
-    .sort((a, b) => behind(b) - behind(a) || a.service.localeCompare(b.service) || a.dc.localeCompare(b.dc) || a.instance.localeCompare(b.instance));
+    .sort((a, b) => Number(Boolean(b.refused)) - Number(Boolean(a.refused)) || behind(b) - behind(a) || a.service.localeCompare(b.service) || a.dc.localeCompare(b.dc) || a.instance.localeCompare(b.instance));
   return (
     <>
       <h1 class="sr">Agents</h1>
@@ -60,7 +61,10 @@ export function AgentsPage() {
                     </td>
                     <th scope="row">{a.service}</th>
                     <td>{a.dc}</td>
-                    <td class="mono">{a.instance}</td>
+                    <td>
+                      <span class="mono">{a.instance}</span>
+                      {a.refused ? <span class="broken"> {a.refused}</span> : null}
+                    </td>
                     <td class="n">{a.version}</td>
                     <td>
                       <Ago ms={at} />

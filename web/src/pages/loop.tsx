@@ -1,5 +1,5 @@
 import { useMemo, useState } from "preact/hooks";
-import { cursor, marked, Pane, type Frame, type PaneSpec } from "../parts/chart";
+import { cursor, marked, Pane, type Frame, type PaneSpec, type Rows } from "../parts/chart";
 import { Markers, Phases, type Numbered } from "../parts/strip";
 import { LoopButtons } from "../parts/commands";
 import { Ago, At, Badge, Empty, Panel } from "../parts/ui";
@@ -29,7 +29,7 @@ export function LoopPage({ id }: { id: string }) {
       <Head loop={loop} />
       <div class="loop-columns">
         <div class="loop-main">
-          <Charts loop={loop} points={points} numbered={numbered} />
+          <Charts loop={loop} points={points} journal={journal} numbered={numbered} />
           <HistoryTable loop={loop} points={points} />
         </div>
         <Journal journal={journal} numbered={numbered} />
@@ -78,7 +78,10 @@ function Head({ loop }: { loop: Loop }) {
           <dd>
             {loop.capacity ? (
               <>
-                {withUnit(loop.capacity.rps, "rps")} <span class="muted">{loop.capacity.source}, {span(loop.capacity.age_ms)} ago</span>
+                {withUnit(loop.capacity.rps, "rps")} <span class="muted">
+                  {loop.capacity.source}
+                  {loop.capacity.age_ms > 0 ? `, ${span(loop.capacity.age_ms)} ago` : ""}
+                </span>
               </>
             ) : (
               <span class="muted">not known yet</span>
@@ -128,9 +131,11 @@ function Ladder({ loop }: { loop: Loop }) {
       <ol>
         {loop.steps.map((s, i) => {
           const verb = s.split(":")[0];
+          // Both shift and cutover end in weights: nothing left for some data center is a cutover.
+          const emptied = loop.actuators.some((a) => a.action.startsWith("weights") && a.value === 0);
           const live = loop.actuators.filter((a) => {
             const av = a.action.split(":")[0];
-            return (av === verb || (av === "weights" && (verb === "shift" || verb === "cutover"))) && inForce(a);
+            return (av === verb || (av === "weights" && verb === (emptied && loop.steps.includes("cutover") ? "cutover" : "shift"))) && inForce(a);
           });
           return (
             <li key={i} class={live.length ? "on" : i < loop.rung ? "tried" : ""}>
@@ -179,12 +184,13 @@ function withHoles(points: HistoryEntry[]): (HistoryEntry | number)[] {
   return out;
 }
 
-function Charts({ loop, points, numbered }: { loop: Loop; points: HistoryEntry[]; numbered: Numbered[] }) {
+function Charts({ loop, points, journal, numbered }: { loop: Loop; points: HistoryEntry[]; journal: Event[]; numbered: Numbered[] }) {
   const data = useMemo(() => {
     const items = withHoles(points);
     const xs = items.map((p) => (typeof p === "number" ? p : p.at_ms) / 1000);
-    const column = (of: (p: HistoryEntry) => number | null | undefined) => items.map((p) => (typeof p === "number" ? null : (of(p) ?? null)));
-    const rows: Record<string, (number | null)[]> = {};
+    // null is a gap: it was not measured. undefined is a tick that does not say, and the line goes on.
+    const column = (of: (p: HistoryEntry) => number | null | undefined) => items.map((p) => (typeof p === "number" ? null : of(p)));
+    const rows: Rows = {};
     for (const k of keysOf(points, (p) => p.signals)) rows[`s:${k}`] = column((p) => p.signals?.[k]);
     for (const k of keysOf(points, (p) => p.load)) rows[`l:${k}`] = column((p) => p.load?.[k]);
     for (const k of keysOf(points, (p) => p.actuators)) rows[`a:${k}`] = column((p) => p.actuators?.[k]);
@@ -222,11 +228,13 @@ function Charts({ loop, points, numbered }: { loop: Loop; points: HistoryEntry[]
     panes.push({ id: key, title: key.slice(2), unit: unitOf(key.slice(2)), height: 96, lines: [{ label: key.slice(2), key, color: "--line-main" }] });
   }
   const limit = Object.keys(data.rows).find((k) => k.startsWith("a:limit"));
+  let limitShown = false;
   if (data.rows["l:offered_rps"] || data.rows["l:ok_rps"]) {
     const lines: PaneSpec["lines"] = [];
     if (data.rows["l:offered_rps"]) lines.push({ label: "offered", key: "l:offered_rps", color: "--line-soft" });
     if (data.rows["l:ok_rps"]) lines.push({ label: "served well", key: "l:ok_rps", color: "--line-main", fill: true });
     if (data.rows["l:dropped_rps"]) lines.push({ label: "held back", key: "l:dropped_rps", color: "--line-alt", dash: [3, 3] });
+    limitShown = Boolean(limit);
     if (limit) lines.push({ label: "limit", key: limit, color: "--line-act", stepped: true });
     panes.push({
       id: "load",
@@ -238,12 +246,14 @@ function Charts({ loop, points, numbered }: { loop: Loop; points: HistoryEntry[]
     });
   }
   for (const key of Object.keys(data.rows)) {
-    if (!key.startsWith("a:") || (key === limit && panes.at(-1)?.lines.some((l) => l.key === limit))) continue;
+    if (!key.startsWith("a:") || (key === limit && limitShown)) continue;
     const name = key.slice(2);
     const unit = unitOfActuator(loop, name);
+    // The history says "degrade"; what was degraded is in the loop while it is in force, and in its journal afterwards.
+    const full = byKey(loop, name)?.action ?? [...journal].reverse().find((e) => e.action?.split(":")[0] === name)?.action ?? name;
     panes.push({
       id: key,
-      title: actionName(name),
+      title: name === "weights" && loop.target.dc ? `share of ${loop.target.dc}` : actionName(full),
       unit,
       height: 62,
       lines: [{ label: name, key, color: "--line-act", stepped: true, fill: true }],
@@ -323,11 +333,15 @@ function EventRow({ ev, n }: { ev: Event; n: number | undefined }) {
       <div>
         <p class="event-head">
           <Badge {...k} />
-          {ev.action ? <Change ev={ev} /> : null}
           <span class="event-at">
             <At ms={ev.at_ms} />
           </span>
         </p>
+        {ev.action ? (
+          <p>
+            <Change ev={ev} />
+          </p>
+        ) : null}
         <p class="event-why">{ev.reason}</p>
         <Terms detail={ev.detail} />
       </div>

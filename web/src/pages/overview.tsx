@@ -12,6 +12,7 @@ import { Spark, trend } from "../parts/spark";
 import { Traffic } from "../parts/traffic";
 import { Ago, At, Badge, Empty, Find, matches, Panel } from "../parts/ui";
 import { Change, Next } from "./loop";
+import { told } from "./signals";
 
 const LOOPS_SHOWN = 100;
 
@@ -30,7 +31,7 @@ export function Overview() {
   return (
     <div class="overview">
       {lead ? (
-        <Lead loop={lead} points={detail.points} signals={all} />
+        <Lead loop={lead} points={detail.points} signals={all} capacity={capacity.data?.items ?? []} />
       ) : (
         <Calm signals={all} anomalies={anomalies.data?.items ?? []} />
       )}
@@ -64,9 +65,11 @@ function Counts() {
 }
 
 // What the loop's target receives: from the loop itself where it says so, else its last tick, else the signals.
-function trafficOf(loop: Loop, points: HistoryEntry[], signals: readonly Signal[]): { offered: number | null; ok: number | null } {
-  const own = loop.load ?? [...points].reverse().find((p) => p.load && "offered_rps" in p.load)?.load;
+function trafficOf(loop: Loop, points: HistoryEntry[], signals: readonly Signal[], capacity: readonly Capacity[]): { offered: number | null; ok: number | null } {
+  const own = loop.load ?? [...points].reverse().find((p) => p.load && typeof p.load.offered_rps === "number")?.load;
   if (own) return { offered: own.offered_rps ?? null, ok: own.ok_rps ?? null };
+  const sites = capacity.filter((c) => c.service === loop.target.service && (!loop.target.dc || c.dc === loop.target.dc) && typeof c.offered_rps === "number");
+  if (sites.length) return { offered: sites.reduce((t, c) => t + (c.offered_rps ?? 0), 0), ok: sites.reduce((t, c) => t + (c.ok_rps ?? 0), 0) };
   const sum = (name: string) => {
     const found = signals.filter(
       (s) => s.name === name && s.quality === "ok" && s.labels.service === loop.target.service && (!loop.target.dc || s.labels.dc === loop.target.dc),
@@ -78,11 +81,11 @@ function trafficOf(loop: Loop, points: HistoryEntry[], signals: readonly Signal[
 
 const worst = (loop: Loop): Keep | undefined => loop.keep.find((k) => k.holds === false) ?? loop.keep[0];
 
-function Lead({ loop, points, signals }: { loop: Loop; points: HistoryEntry[]; signals: readonly Signal[] }) {
+function Lead({ loop, points, signals, capacity }: { loop: Loop; points: HistoryEntry[]; signals: readonly Signal[]; capacity: readonly Capacity[] }) {
   const l = look(loop.phase);
   const paused = status.value?.frozen;
   const k = worst(loop);
-  const flow = trafficOf(loop, points, signals);
+  const flow = trafficOf(loop, points, signals, capacity);
   const t = trend(points, k?.signal ?? null);
   const others = openLoops.value.length - 1;
   const asks = loop.phase === "awaiting_approval";
@@ -157,9 +160,7 @@ function Lead({ loop, points, signals }: { loop: Loop; points: HistoryEntry[]; s
           </dd>
           <dd class="sub">
             {asks && loop.next_ms ? (
-              <>
-                refused by itself in {countdown(loop.next_ms - serverNow())}
-              </>
+              <>nothing is done until you approve, for {countdown(loop.next_ms - serverNow())} more</>
             ) : (
               `open for ${span(serverNow() - loop.opened_ms)}, plan ${loop.plan}`
             )}
@@ -198,7 +199,7 @@ function Calm({ signals, anomalies }: { signals: readonly Signal[]; anomalies: r
           <p class="why">
             {plural(names, "signal")} watched, {plural(current, "agent")} current{s.agents.behind ? `, ${s.agents.behind} behind` : ""}.{" "}
             {bad.length
-              ? bad.slice(0, 3).map((a) => a.text).join("; ")
+              ? bad.slice(0, 3).map((a) => `${a.name}: ${told(a)}`).join("; ")
               : s.rules.plans
                 ? `${plural(s.rules.plans, "plan")} stand ready; a loop opens by itself when a signal leaves its bounds.`
                 : "No plan is loaded, so nothing will be acted on."}
@@ -242,7 +243,7 @@ function Loops() {
   const wanted = (l: Loop) => !find || matches(find, l.plan, where(l.target), l.phase, l.anomaly, l.mode, l.ended, l.id);
   const rows = [...open, ...closed].filter(wanted);
   return (
-    <Panel title="Loops" count={`${open.length} open, ${closed.length} closed lately`} tools={<Find value={find} onInput={setFind} label="Find a loop" />}>
+    <Panel title="Loops" count={`${open.length} open, ${closed.length} closed lately`} tools={loops.value.size > 1 ? <Find value={find} onInput={setFind} label="Find a loop" /> : null}>
       {rows.length ? (
         <table class="grid loops">
           <thead>

@@ -81,6 +81,12 @@ export function PlansPage() {
                     <th scope="row">
                       {p.name}
                       <span class="muted">{line(p.target)}</span>
+                      {typeof p.file === "string" && p.file ? (
+                        <span class="muted mono">
+                          {p.file}
+                          {typeof p.line === "number" ? `:${p.line}` : ""}
+                        </span>
+                      ) : null}
                     </th>
                     <td>{line(p.anomaly ?? p.on)}</td>
                     <td>

@@ -28,6 +28,13 @@ const STATES: Record<string, { word: string; icon: string; tone: Tone }> = {
   clearing: { word: "clearing", icon: "undo", tone: "calm" },
 };
 
+// The rule as written, with what its first signal is now: "error_ratio > 5%" says which one and in which unit.
+export function told(a: Anomaly): string {
+  if (a.value === null || a.value === undefined) return a.text;
+  const name = a.text.match(/[a-z_][a-z0-9_]*/)?.[0] ?? "";
+  return a.text ? `${a.text}, now ${value(name, a.value)}` : num(a.value);
+}
+
 const QUALITY: Record<string, string> = {
   no_data: "no data",
   stale: "stale",
@@ -69,7 +76,7 @@ export function SignalsPage() {
                   <td>
                     <Labels of={a.labels} />
                   </td>
-                  <td>{a.text || num(a.value)}</td>
+                  <td>{told(a)}</td>
                   <td>
                     <Ago ms={a.since_ms} short />
                   </td>

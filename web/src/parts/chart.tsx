@@ -32,6 +32,7 @@ export interface PaneSpec {
 }
 
 export type Color = "--line-main" | "--line-soft" | "--line-act" | "--line-alt";
+export type Rows = Record<string, (number | null | undefined)[]>;
 export interface Frame {
   from: number; // seconds
   to: number;
@@ -82,7 +83,7 @@ function drawGround(u: uPlot, held: Held) {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  const horizontal = (v: number, color: string, text: string, dash: number[], above: boolean) => {
+  const horizontal = (v: number, color: string, dash: number[]) => {
     const y = Math.round(u.valToPos(v, "y", true)) + 0.5;
     ctx.strokeStyle = color;
     ctx.lineWidth = 1.5 * dpr;
@@ -92,11 +93,6 @@ function drawGround(u: uPlot, held: Held) {
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
     ctx.setLineDash([]);
-    ctx.fillStyle = color;
-    ctx.font = `${11 * dpr}px system-ui, sans-serif`;
-    ctx.textAlign = "left";
-    ctx.textBaseline = above ? "bottom" : "top";
-    ctx.fillText(text, bbox.left + 6 * dpr, y + (above ? -3 : 3) * dpr);
   };
   if (spec.bound) {
     const y = u.valToPos(spec.bound.value, "y", true);
@@ -104,10 +100,9 @@ function drawGround(u: uPlot, held: Held) {
     ctx.fillStyle = css("--chart-bad");
     if (below) ctx.fillRect(bbox.left, y, bbox.width, bbox.top + bbox.height - y);
     else ctx.fillRect(bbox.left, bbox.top, bbox.width, y - bbox.top);
-    const room = below ? bbox.top + bbox.height - y : y - bbox.top;
-    horizontal(spec.bound.value, css("--orange"), spec.bound.text, [6, 4], room > 18 * dpr ? !below : below);
+    horizontal(spec.bound.value, css("--orange"), [6, 4]);
   }
-  if (spec.level) horizontal(spec.level.value, css("--muted"), spec.level.text, [2, 3], true);
+  if (spec.level) horizontal(spec.level.value, css("--text"), [2, 3]);
   ctx.lineWidth = dpr;
   ctx.strokeStyle = css("--chart-mark");
   ctx.setLineDash([2 * dpr, 3 * dpr]);
@@ -132,7 +127,31 @@ function drawGround(u: uPlot, held: Held) {
   ctx.restore();
 }
 
-export function Pane(props: { spec: PaneSpec; xs: number[]; rows: Record<string, (number | null)[]>; frame: Frame; marks: number[]; axis: boolean; group: string }) {
+// The names of the horizontal lines, over everything else, with a rim that keeps them legible where a line passes.
+function drawNames(u: uPlot, spec: PaneSpec) {
+  const { ctx, bbox } = u;
+  const dpr = devicePixelRatio || 1;
+  const name = (v: number, text: string, color: string, right: boolean) => {
+    const y = u.valToPos(v, "y", true);
+    const above = y - bbox.top > 17 * dpr;
+    const x = right ? bbox.left + bbox.width - 6 * dpr : bbox.left + 6 * dpr;
+    ctx.textAlign = right ? "right" : "left";
+    ctx.textBaseline = above ? "bottom" : "top";
+    ctx.strokeStyle = css("--panel");
+    ctx.lineWidth = 4 * dpr;
+    ctx.lineJoin = "round";
+    ctx.strokeText(text, x, y + (above ? -3 : 3) * dpr);
+    ctx.fillStyle = color;
+    ctx.fillText(text, x, y + (above ? -3 : 3) * dpr);
+  };
+  ctx.save();
+  ctx.font = `${11 * dpr}px system-ui, sans-serif`;
+  if (spec.bound) name(spec.bound.value, spec.bound.text, css("--orange"), true);
+  if (spec.level) name(spec.level.value, spec.level.text, css("--text"), false);
+  ctx.restore();
+}
+
+export function Pane(props: { spec: PaneSpec; xs: number[]; rows: Rows; frame: Frame; marks: number[]; axis: boolean; group: string }) {
   const { spec, xs, rows, frame, marks, axis, group } = props;
   const [host, width] = useWidth<HTMLDivElement>();
   const plot = useRef<uPlot | null>(null);
@@ -217,6 +236,7 @@ export function Pane(props: { spec: PaneSpec; xs: number[]; rows: Record<string,
       tzDate: (ts) => (inZone === "utc" ? uPlot.tzDate(new Date(ts * 1e3), "Etc/UTC") : new Date(ts * 1e3)),
       hooks: {
         drawAxes: [(u) => drawGround(u, held.current)],
+        draw: [(u) => drawNames(u, held.current.spec)],
         setCursor: [
           (u) => {
             const left = u.cursor.left ?? -1;
@@ -241,10 +261,10 @@ export function Pane(props: { spec: PaneSpec; xs: number[]; rows: Record<string,
 
   const at = cursor.value;
   const index = at === null || !xs.length ? xs.length - 1 : nearest(xs, at);
-  const readings = spec.lines.map((l) => ({ l, v: rows[l.key]?.[index] ?? null }));
+  const readings = spec.lines.map((l) => ({ l, v: valueAt(rows[l.key], index) }));
   const summary =
     `${spec.title}: ` +
-    spec.lines.map((l) => `${l.label} ${withUnit(lastOf(rows[l.key]), spec.unit)}`).join(", ") +
+    spec.lines.map((l) => `${l.label} ${withUnit(valueAt(rows[l.key], xs.length - 1), spec.unit)}`).join(", ") +
     (spec.bound ? `; objective ${spec.bound.text}` : "") +
     (spec.level ? `; ${spec.level.text}` : "");
   return (
@@ -255,7 +275,7 @@ export function Pane(props: { spec: PaneSpec; xs: number[]; rows: Record<string,
           <span class="reading" key={l.key}>
             <span class={`swatch ${l.color.slice(2)} ${l.dash ? "dashed" : ""}`} aria-hidden="true" />
             {spec.lines.length > 1 ? `${l.label} ` : ""}
-            <b>{v === null ? (xs.length ? "no data" : "–") : withUnit(v, spec.unit)}</b>
+            <b>{v === null ? (l.stepped ? "none" : "no data") : withUnit(v, spec.unit)}</b>
           </span>
         ))}
         {spec.bound ? <span class="reading goal">objective {spec.bound.text}</span> : null}
@@ -265,6 +285,8 @@ export function Pane(props: { spec: PaneSpec; xs: number[]; rows: Record<string,
   );
 }
 
-function lastOf(row: (number | null)[] | undefined): number | null {
-  return row?.at(-1) ?? null;
+// What a tick does not say is what was said last; what was not measured stays so.
+function valueAt(row: (number | null | undefined)[] | undefined, index: number): number | null {
+  for (let i = index; row && i >= 0 && i > index - 5; i--) if (row[i] !== undefined) return row[i] ?? null;
+  return null;
 }

@@ -66,7 +66,7 @@ export function Header() {
           <button class="tool" onClick={toggleTheme} aria-label={dark.value ? "Light theme" : "Dark theme"} title={dark.value ? "Light theme" : "Dark theme"}>
             <Icon name={dark.value ? "sun" : "moon"} />
           </button>
-          <button class="tool" onClick={showHelp} aria-label="Keyboard help" title="Keyboard help (?)">
+          <button class="tool less" onClick={showHelp} aria-label="Keyboard help" title="Keyboard help (?)">
             <Icon name="help" />
           </button>
         </div>

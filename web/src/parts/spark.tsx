@@ -36,8 +36,8 @@ export function Spark({ points, keep, width = 160, height = 34 }: { points: Hist
   );
 }
 
-// "falling", "rising", "level": the mean of the last five measurements against the five before.
-export function trend(points: HistoryEntry[], signal: string | null): "falling" | "rising" | "level" | null {
+// "falling", "rising", "steady": the mean of the last five measurements against the five before.
+export function trend(points: HistoryEntry[], signal: string | null): "falling" | "rising" | "steady" | null {
   if (!signal) return null;
   const v = points.slice(-10).map((p) => p.signals?.[signal]).filter((x): x is number => typeof x === "number");
   if (v.length < 6) return null;
@@ -46,6 +46,6 @@ export function trend(points: HistoryEntry[], signal: string | null): "falling" 
   const before = mean(v.slice(0, half));
   const after = mean(v.slice(half));
   const scale = Math.max(Math.abs(before), Math.abs(after), 1e-9);
-  if (Math.abs(after - before) < 0.05 * scale) return "level";
+  if (Math.abs(after - before) < 0.05 * scale) return "steady";
   return after < before ? "falling" : "rising";
 }

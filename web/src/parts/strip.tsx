@@ -29,7 +29,7 @@ export function Markers({ items, frame, onPick }: { items: Numbered[]; frame: Fr
   const m = marked.value;
   return (
     <div ref={host} class="lane">
-      <span class="lane-name">decisions</span>
+      <span class="lane-name">decided</span>
       {width ? (
         <svg width={width} height={26} aria-hidden="true">
           {groups.map((g) => {

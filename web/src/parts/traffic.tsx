@@ -69,13 +69,16 @@ export function picture(signals: readonly Signal[], capacity: readonly Capacity[
   const services = [...names].map(([name, set]): Service => {
     const weights = decisions.find((d) => d.target.service === name && !d.target.dc)?.actions.find((a) => a.action === "weights");
     const dcs = [...set].sort().map((dc): Dc => {
+      const cap = capacity.find((c) => c.service === name && c.dc === dc) ?? null;
+      const offered = cap?.offered_rps ?? rate("offered_rps", name, dc);
+      const dropped = cap?.dropped_rps ?? null;
       const here = decisions.filter((d) => d.target.service === name && d.target.dc === dc);
       return {
         name: dc,
-        offered: rate("offered_rps", name, dc),
-        admitted: rate("admitted_rps", name, dc),
-        ok: rate("ok_rps", name, dc),
-        capacity: capacity.find((c) => c.service === name && c.dc === dc) ?? null,
+        offered,
+        admitted: offered !== null && dropped !== null ? offered - dropped : rate("admitted_rps", name, dc),
+        ok: cap?.ok_rps ?? rate("ok_rps", name, dc),
+        capacity: cap,
         share: weights?.action === "weights" ? (weights.dcs[dc] ?? 0) : null,
         actions: here.flatMap((d) => d.actions.flatMap((a) => {
           const text = phrase(a);
