@@ -53,14 +53,14 @@ void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why) {
         l->closed = e->wall;
         l->closed_at = e->now;
         if (!l->ended) l->ended = "recovered";
-        snprintf(l->why, sizeof l->why, "%s", why);
+        if (why != l->why) snprintf(l->why, sizeof l->why, "%s", why);
         l->next[0] = 0;
         char took[32];
         tt_format_duration(tt_since(e->now, l->opened_at) / TT_SECONDS(1) * TT_SECONDS(1), took, sizeof took);
         tt_emit(e, "loop_closed", l, "%s after %s: %s", l->ended, took, why);
         return;
     }
-    snprintf(l->why, sizeof l->why, "%s", why);
+    if (why != l->why) snprintf(l->why, sizeof l->why, "%s", why);
     tt_emit(e, "loop_phase", l, "%s -> %s: %s", from, tt_phase_name(next), why);
 }
 
