@@ -31,7 +31,7 @@ typedef struct {
     tt_sv name;          /* [a-z_][a-z0-9_]*, unique */
     tt_sv query;         /* PromQL; empty when it comes from load reports */
     tt_sv reports;       /* name of a load-report figure; empty when it is a query */
-    int64_t every_ns;    /* `every`, default 5s */
+    int64_t every_ns;    /* `every`, default 5s; 1s for load reports, which come each second */
     int64_t max_age_ns;  /* `max_age`, default 4 x every; older is `stale` */
     int64_t window_ns;   /* `window`: the span a rate was taken over; default read from the query's first [..], else every */
     tt_across across;    /* how labels that the reader does not name are folded: default sum for *_rps and inflight, else max */

@@ -1,0 +1,239 @@
+/* What only shows when the sections are crossed: circles among services, promises that can never be kept, steps that have nothing to act on,
+ * plans that fight. */
+#include "plan_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool is_var(tt_sv s) {
+    return s.n && s.p[0] == '$';
+}
+static bool ends_with(tt_sv s, tt_sv end) {
+    return s.n >= end.n && memcmp(s.p + s.n - end.n, end.p, end.n) == 0;
+}
+
+/* ---- services ---- */
+
+typedef struct {
+    tt_load *l;
+    uint8_t state[TT_SERVICES_MAX]; /* 0 not seen, 1 on the path, 2 done */
+    uint32_t path[TT_SERVICES_MAX];
+    size_t n;
+} walk;
+
+static void report_circle(walk *w, uint32_t to, const tt_doc *at) {
+    const tt_rules *r = w->l->r;
+    char text[300] = "";
+    size_t used = 0, i = 0;
+    while (w->path[i] != to) i++;
+    for (; i < w->n && used < sizeof(text); i++) {
+        int k = snprintf(text + used, sizeof(text) - used, TT_SV_FMT " -> ", TT_SV_ARG(r->services[w->path[i]].name));
+        used += k > 0 ? (size_t)k : 0;
+    }
+    tt_load_fail(w->l, TT_EVALUE, at,
+                 "services call in a circle, %s" TT_SV_FMT ": leave out the call that carries no requests, load has to end somewhere", text,
+                 TT_SV_ARG(r->services[to].name));
+}
+
+static void follow(walk *w, uint32_t service) {
+    const tt_service_def *s = &w->l->r->services[service];
+    w->state[service] = 1;
+    w->path[w->n++] = service;
+    for (size_t i = 0; i < s->n_calls; i++) {
+        if (w->state[s->calls[i]] == 1)
+            report_circle(w, s->calls[i], w->l->services[service].calls[i]);
+        else if (w->state[s->calls[i]] == 0)
+            follow(w, s->calls[i]);
+    }
+    w->n--;
+    w->state[service] = 2;
+}
+
+static void check_services(tt_load *l) {
+    walk w = {.l = l};
+    for (uint32_t i = 0; i < l->r->n_services; i++)
+        if (w.state[i] == 0) follow(&w, i);
+}
+
+/* ---- expressions ---- */
+
+static tt_range range_of(void *ctx, int signal) {
+    static const char *const not_negative[] = {"_rps", "_ms", "_ratio", "_total", "_count", "_seconds", "_bytes"};
+    const tt_signal_def *s = &((const tt_rules *)ctx)->signals[signal];
+    tt_sv of = s->reports.n ? s->reports : s->name;
+    if (tt_sv_eq(of, TT_SV("error_ratio"))) return (tt_range){0, 1};
+    if (s->reports.n || tt_sv_eq(of, TT_SV("utilization")) || tt_sv_eq(of, TT_SV("inflight"))) return (tt_range){0, INFINITY};
+    for (size_t i = 0; i < TT_COUNT(not_negative); i++)
+        if (ends_with(of, tt_sv_of(not_negative[i]))) return (tt_range){0, INFINITY};
+    return (tt_range){-INFINITY, INFINITY};
+}
+
+static void check_expr(tt_load *l, const tt_doc *node, const char *what, const char *never, const char *always, const tt_expr *e) {
+    if (!e->n_signals) {
+        tt_load_fail(l, TT_EVALUE, node, "%s %s reads no signal: compare one, such as error_ratio > 5%%", what, tt_show(node).text);
+        return;
+    }
+    switch (tt_expr_always(&e, 1, range_of, l->r)) {
+    case TT_FALSE:
+        tt_load_fail(l, TT_EVALUE, node, "%s %s can never hold, %s: rates, times and ratios are at least 0, error_ratio at most 1", what,
+                     tt_show(node).text, never);
+        break;
+    case TT_TRUE:
+        tt_load_fail(l, TT_EVALUE, node, "%s %s always holds, %s: rates, times and ratios are at least 0, error_ratio at most 1", what,
+                     tt_show(node).text, always);
+        break;
+    case TT_UNKNOWN:
+        break;
+    }
+}
+
+static void check_keeps(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
+    size_t before = l->total;
+    if (!n->keep || n->keep->kind != TT_DOC_SEQ || n->keep->n != p->n_keep) return; /* one of them was reported */
+    for (size_t i = 0; i < p->n_keep; i++)
+        check_expr(l, &n->keep->items[i], "keep", "so the plan could never settle", "so the plan would settle whatever happens", p->keep[i]);
+    if (l->total == before && tt_expr_always(p->keep, p->n_keep, range_of, l->r) == TT_FALSE)
+        tt_load_fail(l, TT_EVALUE, n->keep,
+                     "the members of keep can never hold together, so the plan could never settle: two of them exclude each other");
+}
+
+/* ---- plans ---- */
+
+static const tt_step *step_of(const tt_plan *p, tt_step_kind kind, size_t *ret_at) {
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (p->steps[i].kind == kind) {
+            *ret_at = i;
+            return &p->steps[i];
+        }
+    return NULL;
+}
+
+/* The service as declared; NULL with the problem told when its name is a literal that is not. */
+static const tt_service_def *declared(tt_load *l, const tt_doc *node, tt_sv name, const char *what, const char *why) {
+    tt_rules *r = l->r;
+    int k = tt_rules_service(r, name);
+    if (k >= 0) return &r->services[k];
+    char say[160];
+    tt_nearest near = tt_nearest_to(name);
+    for (size_t i = 0; i < r->n_services; i++) tt_nearest_try(&near, r->services[i].name);
+    tt_load_fail(l, TT_EUNKNOWN, node, "%s %s is not declared under services%s%s", what, tt_show(node).text, near.best.n ? "" : why,
+                 tt_nearest_say(&near, say));
+    return NULL;
+}
+
+static void check_protected(tt_load *l, const tt_doc *node, tt_sv name, const char *what) {
+    const tt_rules *r = l->r;
+    if (!name.n || is_var(name)) return;
+    for (size_t i = 0; i < r->guardrails.n_protected; i++) {
+        const tt_label_match *m = &r->guardrails.protected_services[i];
+        tt_sv groups[TT_MATCH_GROUPS_MAX];
+        bool hit = m->pattern ? r->matcher->match(r->matcher->ctx, m->pattern, name, groups) != TT_MATCH_NO : tt_sv_eq(m->literal, name);
+        if (!hit) continue;
+        tt_load_fail(l, TT_EVALUE, node,
+                     "%s %s is protected by " TT_SV_FMT " (%s:%u): the plan could never act; take it out of guardrails.protected or out of the plan",
+                     what, tt_show(node).text, TT_SV_ARG(m->text), m->pos.file, m->pos.line);
+        return;
+    }
+}
+
+static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_t i) {
+    const tt_step *st = &p->steps[i];
+    const char *name = tt_step_name(st->kind);
+    bool of_site = st->kind == TT_STEP_LIMIT || st->kind == TT_STEP_DROP || st->kind == TT_STEP_SHIFT || st->kind == TT_STEP_CUTOVER;
+    if (of_site && !p->dc.n)
+        tt_load_fail(l, TT_EVALUE, n->step[i], "%s acts in one data center and the target has none: add dc to target, such as dc: $dc", name);
+    if (st->kind == TT_STEP_EJECT && !p->instance.n)
+        tt_load_fail(l, TT_EVALUE, n->step[i],
+                     "eject takes one instance out and the target has none: add instance to target, such as instance: $instance");
+    /* A loop turns the knobs of its own site. Another's are turned by the loop that answers the anomaly there. */
+    if (n->step_from[i] && p->dc.n && !tt_sv_eq(st->from, p->dc))
+        tt_load_fail(l, TT_EVALUE, n->step_from[i],
+                     "%s.from %s is not the target's data center: traffic is moved away from the target, write " TT_SV_FMT " or leave it out", name,
+                     tt_show(n->step_from[i]).text, TT_SV_ARG(p->dc));
+    if (st->kind != TT_STEP_DEGRADE || !n->step_service[i]) return;
+    if (is_var(st->service)) {
+        if (!tt_sv_eq(st->service, p->service))
+            tt_load_fail(l, TT_EVALUE, n->step_service[i],
+                         "degrade.service %s is neither the target's own variable nor a service: name the service whose feature it is",
+                         tt_show(n->step_service[i]).text);
+        return;
+    }
+    declared(l, n->step_service[i], st->service, "degrade.service", ": give it there with its dcs");
+    check_protected(l, n->step_service[i], st->service, "degrade.service");
+}
+
+/* limit, drop, shift and cutover are sized from a site's capacity, so the site has to be declared. */
+static void check_target(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
+    size_t at = 0, moves = 0;
+    bool sized = false;
+    for (size_t i = 0; i < p->n_steps; i++) sized = sized || p->steps[i].kind != TT_STEP_EJECT;
+    check_protected(l, n->service, p->service, "target.service");
+    if (!sized) return;
+    if (!l->r->n_services) {
+        tt_load_fail(l, TT_EMISSING, n->service,
+                     "no services are declared, and steps are sized from their capacity: add services: [{name: checkout, dcs: [dc-a, dc-b]}]");
+        return;
+    }
+    if (is_var(p->service)) return;
+    const tt_service_def *s =
+        declared(l, n->service, p->service, "target.service", ": steps are sized from its capacity, give it there with its dcs");
+    if (!s) return;
+    if (p->dc.n && !is_var(p->dc)) {
+        bool has = false;
+        char say[160];
+        tt_nearest near = tt_nearest_to(p->dc);
+        for (size_t i = 0; i < s->n_dcs; i++) {
+            has = has || tt_sv_eq(s->dcs[i].name, p->dc);
+            tt_nearest_try(&near, s->dcs[i].name);
+        }
+        if (!has && s->n_dcs)
+            tt_load_fail(l, TT_EUNKNOWN, n->dc, "service " TT_SV_FMT " has no data center %s%s", TT_SV_ARG(s->name), tt_show(n->dc).text,
+                         tt_nearest_say(&near, say));
+    }
+    if ((step_of(p, TT_STEP_SHIFT, &moves) || step_of(p, TT_STEP_CUTOVER, &moves)) && s->n_dcs == 1) {
+        at = moves;
+        tt_load_fail(l, TT_EVALUE, n->step[at], "%s has nowhere to go: service " TT_SV_FMT " has one data center only",
+                     tt_step_name(p->steps[at].kind), TT_SV_ARG(s->name));
+    }
+}
+
+static bool same_matchers(const tt_plan *a, const tt_plan *b) {
+    if (a->n_matchers != b->n_matchers) return false;
+    for (size_t i = 0; i < a->n_matchers; i++) {
+        bool found = false;
+        for (size_t k = 0; k < b->n_matchers; k++)
+            found = found || (tt_sv_eq(a->matchers[i].label, b->matchers[k].label) && tt_sv_eq(a->matchers[i].text, b->matchers[k].text));
+        if (!found) return false;
+    }
+    return true;
+}
+
+static void check_fights(tt_load *l, size_t i) {
+    const tt_plan *p = &l->r->plans[i];
+    for (size_t k = 0; k < i; k++) {
+        const tt_plan *o = &l->r->plans[k];
+        if (l->plans[k].bad || o->anomaly != p->anomaly || !same_matchers(o, p)) continue;
+        if (!tt_sv_eq(o->service, p->service) || !tt_sv_eq(o->dc, p->dc) || !tt_sv_eq(o->instance, p->instance)) continue;
+        tt_load_fail(l, TT_EVALUE, l->plans[i].on,
+                     "plan " TT_SV_FMT " answers the same anomaly, labels and target as plan " TT_SV_FMT
+                     " (%s:%u), and only one can be chosen: narrow one by its labels, or put their steps together",
+                     TT_SV_ARG(p->name), TT_SV_ARG(o->name), o->pos.file, o->pos.line);
+        return;
+    }
+}
+
+void tt_check_rules(tt_load *l) {
+    tt_rules *r = l->r;
+    check_services(l);
+    for (size_t i = 0; i < r->n_anomalies; i++)
+        if (r->anomalies[i].when)
+            check_expr(l, l->anomalies[i], "when", "so nothing would ever answer", "so it would be an anomaly for ever", r->anomalies[i].when);
+    for (size_t i = 0; i < r->n_plans; i++) {
+        check_keeps(l, &r->plans[i], &l->plans[i]);
+        if (l->plans[i].bad) continue;
+        for (size_t k = 0; k < r->plans[i].n_steps; k++) check_step(l, &r->plans[i], &l->plans[i], k);
+        check_target(l, &r->plans[i], &l->plans[i]);
+        check_fights(l, i);
+    }
+}

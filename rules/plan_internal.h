@@ -1,0 +1,94 @@
+/* What the files that turn documents into rules share. Nothing outside rules/ includes this. */
+#ifndef TT_PLAN_INTERNAL_H
+#define TT_PLAN_INTERNAL_H
+
+#include "expr_internal.h"
+#include "plan.h"
+
+/* A named group of a plan's label patterns: the plan's variable. */
+typedef struct {
+    tt_sv name;
+    const tt_doc *node;
+    size_t offset; /* of the group in the node's text */
+    bool used;
+} tt_plan_var;
+
+/* Where a plan's parts are written, for the checks that come after all is read. */
+typedef struct {
+    const tt_doc *item, *service, *dc, *instance, *on, *keep;
+    const tt_doc *step[TT_STEPS_MAX];
+    const tt_doc *step_service[TT_STEPS_MAX], *step_from[TT_STEPS_MAX];
+    size_t n_vars;
+    bool vars_unsure; /* a pattern could not be read: a variable nobody made may have been in it */
+    tt_plan_var vars[TT_VARS_MAX];
+    bool bad; /* its on, target or steps were reported already: don't cross them, what follows from a mistake is noise */
+} tt_plan_nodes;
+
+typedef struct {
+    const tt_doc *calls[TT_CALLS_MAX];
+} tt_service_nodes;
+
+typedef struct {
+    tt_rules *r;
+    tt_err *errs;
+    size_t max_errs, n_errs, total;
+    tt_plan_nodes *plans;
+    tt_service_nodes *services;
+    const tt_doc **anomalies;
+    tt_pos last_pos; /* file names are copied once each, mostly */
+} tt_load;
+
+/* ---- plan_fields.c: reporting, and values from nodes. A getter leaves *ret alone when `node` is NULL (the default stands, true) and
+ * when it reports an error (false). ---- */
+
+bool tt_load_fail(tt_load *l, tt_code code, const tt_doc *at, const char *fmt, ...) TT_PRINTF(4, 5); /* false */
+bool tt_load_fail_inside(tt_load *l, tt_code code, const tt_doc *scalar, size_t offset, const char *fmt, ...) TT_PRINTF(5, 6);
+void tt_load_err(tt_load *l, const tt_err *err);
+bool tt_load_no_memory(tt_load *l);
+tt_pos tt_load_pos(tt_load *l, tt_pos pos); /* with the file name in the rules' own arena */
+
+/* A node for messages: its text in quotes, cut; or "a list", "a map", "nothing". */
+typedef struct {
+    char text[72];
+} tt_shown;
+tt_shown tt_show(const tt_doc *node);
+
+/* "did you mean": the candidate nearest to a word, where one is near. */
+typedef struct {
+    tt_sv word, best;
+    size_t distance;
+} tt_nearest;
+tt_nearest tt_nearest_to(tt_sv word);
+void tt_nearest_try(tt_nearest *n, tt_sv candidate);
+const char *tt_nearest_say(const tt_nearest *n, char buf[160]); /* `: did you mean "x"?` or empty */
+
+typedef struct {
+    const char *name;
+    const tt_doc **at;
+} tt_key;
+/* Takes a map apart. Unknown keys are reported and the rest still read; false when `map` is no map or anything was reported. */
+bool tt_read_keys(tt_load *l, const tt_doc *map, const char *what, const char *example, const tt_key *keys, size_t n);
+bool tt_read_list(tt_load *l, const tt_doc *list, const char *what, const char *example, size_t max); /* checks only; NULL: false without report */
+
+bool tt_get_text(tt_load *l, const tt_doc *node, const char *what, const char *example, tt_sv *ret); /* copied, never empty */
+bool tt_get_name(tt_load *l, const tt_doc *node, const char *what, tt_sv *ret);
+bool tt_get_duration(tt_load *l, const tt_doc *node, const char *what, int64_t min, int64_t max, int64_t *ret_ns);
+bool tt_get_ratio(tt_load *l, const tt_doc *node, const char *what, bool zero, double *ret); /* zero: 0 is allowed */
+bool tt_get_number(tt_load *l, const tt_doc *node, const char *what, double min, double max, double *ret);
+bool tt_get_count(tt_load *l, const tt_doc *node, const char *what, uint32_t min, uint32_t max, uint32_t *ret);
+bool tt_get_bool(tt_load *l, const tt_doc *node, const char *what, bool *ret);
+bool tt_get_choice(tt_load *l, const tt_doc *node, const char *what, const char *const names[], size_t n, size_t *ret);
+bool tt_get_priority(tt_load *l, const tt_doc *node, const char *what, uint32_t *ret);
+/* Literal or /pattern/. The pattern, if any, belongs to whoever keeps *ret. */
+bool tt_get_match(tt_load *l, const tt_doc *node, const char *what, tt_label_match *ret);
+size_t tt_group_offset(tt_sv text, tt_sv name); /* where the named group stands in the pattern's text */
+bool tt_no_groups(tt_load *l, const tt_doc *node, const char *what, const tt_label_match *m);
+tt_expr *tt_get_expr(tt_load *l, const tt_doc *node);
+
+/* ---- plan_parts.c ---- */
+void tt_load_plan(tt_load *l, const tt_doc *item);
+
+/* ---- plan_check.c ---- */
+void tt_check_rules(tt_load *l);
+
+#endif
