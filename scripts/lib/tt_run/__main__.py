@@ -1,0 +1,5 @@
+import sys
+
+from tt_run import cli
+
+sys.exit(cli.main())
