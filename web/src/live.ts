@@ -1,6 +1,6 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { get, list } from "./api";
-import type { Event, Loop, Status } from "./types";
+import type { Event, Loop, Page, Status } from "./types";
 
 // One event stream per tab feeds everything that is live. Ages are measured on this machine's monotonic clock from the
 // moment a message came in, so neither machine's wall clock can make old data look new.
@@ -127,17 +127,21 @@ async function findLastSeq(): Promise<number> {
   return high;
 }
 
-async function loadEvents() {
+// `seen` is the last event that came before the stream broke: what followed is read up to the end.
+async function loadEvents(seen: number) {
   try {
-    const last = await findLastSeq();
-    const page = await list<Event>(`/v1/events?after=${Math.max(0, last - 150)}&limit=200`);
-    takeEvents(page.items);
+    let after: number | null = seen || Math.max(0, (await findLastSeq()) - 150);
+    while (after !== null) {
+      const page: Page<Event> = await list<Event>(`/v1/events?after=${after}&limit=${EVENTS_KEPT}`);
+      takeEvents(page.items);
+      after = page.next === null || page.next === undefined ? null : Number(page.next);
+    }
   } catch {
     // as above
   }
 }
 
-async function loadAll() {
+async function loadAll(seen: number) {
   try {
     takeStatus(await get<Status>("/v1/status"));
     heard();
@@ -145,7 +149,7 @@ async function loadAll() {
   } catch {
     // as above
   }
-  await Promise.all([loadLoops(), loadEvents()]);
+  await Promise.all([loadLoops(), loadEvents(seen)]);
   loaded.value = true;
 }
 
@@ -163,7 +167,7 @@ function connect() {
     streamOpen.value = true;
     if (opened++) {
       reconnects.value++;
-      void loadAll();
+      void loadAll(lastSeq());
     }
   });
   source.addEventListener("error", () => {
@@ -196,7 +200,7 @@ function connect() {
 }
 
 export function start() {
-  void loadAll();
+  void loadAll(0);
   connect();
   setInterval(() => {
     now.value = performance.now();

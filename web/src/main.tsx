@@ -31,7 +31,7 @@ function Page() {
       return <EventsPage />;
     default:
       return (
-        <Empty icon="cross" title="There is no such page">
+        <Empty whole icon="cross" title="There is no such page">
           <a href="#/">Go to the overview</a>
         </Empty>
       );

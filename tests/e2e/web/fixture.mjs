@@ -403,7 +403,11 @@ export async function startFixture({ port = 0, tickMs = 0, warm = 0, calm = fals
   const listen = (p) => new Promise((ok, no) => server.once("error", no).listen(p, "127.0.0.1", ok));
   await listen(port);
   const at = server.address().port;
-  const timer = tickMs ? setInterval(() => advance(1), tickMs) : null;
+  // Without a beat of its own the world stands still, and says so once a second: no check has to hurry.
+  const timer = setInterval(() => {
+    if (tickMs) return advance(1);
+    for (const res of streams) res.write(tickText());
+  }, tickMs || 1000);
   const down = () =>
     new Promise((ok) => {
       server.close(ok);

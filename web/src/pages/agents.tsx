@@ -65,11 +65,11 @@ export function AgentsPage() {
                       <span class="mono">{a.instance}</span>
                       {a.refused ? <span class="broken"> {a.refused}</span> : null}
                     </td>
-                    <td class="n">{a.version}</td>
-                    <td>
+                    <td class="n" data-l="version">{a.version}</td>
+                    <td data-l="heard">
                       <Ago ms={at} />
                     </td>
-                    <td>{a.library ?? "–"}</td>
+                    <td data-l="library">{a.library ?? "–"}</td>
                   </tr>
                 );
               })}

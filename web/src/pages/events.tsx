@@ -94,7 +94,7 @@ export function EventsPage() {
                         <span class="muted">{e.target ? where(e.target) : "–"}</span>
                       )}
                     </td>
-                    <td>
+                    <td class="wide">
                       {e.action ? <Change ev={e} /> : null} {e.reason}
                       <Terms detail={e.detail} />
                     </td>

@@ -16,7 +16,7 @@ export function LoopPage({ id }: { id: string }) {
   const { loop, points, journal, error } = useDetail(id);
   if (!loop) {
     return error ? (
-      <Empty icon="cross" title="This loop cannot be shown">
+      <Empty whole icon="cross" title="This loop cannot be shown">
         {error} <a href="#/">Back to the overview</a>
       </Empty>
     ) : (

@@ -88,13 +88,13 @@ export function PlansPage() {
                         </span>
                       ) : null}
                     </th>
-                    <td>{line(p.anomaly ?? p.on)}</td>
-                    <td>
+                    <td class="wide" data-l="answers">{line(p.anomaly ?? p.on)}</td>
+                    <td class="wide">
                       {lines(p.keep).map((k) => (
                         <code key={k}>{k}</code>
                       ))}
                     </td>
-                    <td>
+                    <td class="wide">
                       <ol class="steps">
                         {lines(p.steps).map((s, i) => (
                           <li key={i}>
@@ -103,7 +103,7 @@ export function PlansPage() {
                         ))}
                       </ol>
                     </td>
-                    <td class="n">{openLoops.value.filter((l) => l.plan === p.name).length}</td>
+                    <td class="n" data-l="open loops">{openLoops.value.filter((l) => l.plan === p.name).length}</td>
                   </tr>
                 );
               })}

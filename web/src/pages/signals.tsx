@@ -76,8 +76,8 @@ export function SignalsPage() {
                   <td>
                     <Labels of={a.labels} />
                   </td>
-                  <td>{told(a)}</td>
-                  <td>
+                  <td class="wide">{told(a)}</td>
+                  <td data-l="for">
                     <Ago ms={a.since_ms} short />
                   </td>
                 </tr>
@@ -130,7 +130,7 @@ export function SignalsPage() {
                       <Icon name={s.quality === "ok" ? "check" : "unplug"} size={13} /> {QUALITY[s.quality] ?? s.quality}
                     </span>
                   </td>
-                  <td class="n">{s.age_ms === null ? "–" : span(s.age_ms)}</td>
+                  <td class="n" data-l="age">{s.age_ms === null ? "–" : span(s.age_ms)}</td>
                 </tr>
               ))}
             </tbody>
@@ -168,8 +168,8 @@ export function SignalsPage() {
                   <td>{c.dc}</td>
                   <td class="n">{withUnit(c.rps, "rps")}</td>
                   <td>{c.source ?? "–"}</td>
-                  <td class="n">{percent(c.utilization)}</td>
-                  <td class="n">{c.age_ms === null ? "–" : span(c.age_ms)}</td>
+                  <td class="n" data-l="utilization">{percent(c.utilization)}</td>
+                  <td class="n" data-l="age">{c.age_ms === null ? "–" : span(c.age_ms)}</td>
                 </tr>
               ))}
             </tbody>

@@ -59,7 +59,7 @@ export function Header() {
       <div class="top-right">
         <Freshness />
         <div class="tools">
-          <button class="tool" onClick={toggleZone} title="Show times in UTC or local time">
+          <button class="tool" onClick={toggleZone} title="Show times in UTC or local time" aria-label={`Times are ${zoneName()}: switch between UTC and local time`}>
             <Icon name="clock" />
             <span>{zoneName()}</span>
           </button>
@@ -81,8 +81,9 @@ export function Banners() {
   const s = status.value;
   const heard = heardAgeMs.value;
   const down = s?.sources.filter((x) => x.state === "down") ?? [];
+  if (!stale.value && !s?.frozen && !down.length && !s?.rules.error && (!s || s.store.state === "ok")) return null;
   return (
-    <div class="banners">
+    <section class="banners" aria-label="Notices">
       {stale.value ? (
         <p class="banner bad" role="alert" id="stale">
           <Icon name="unplug" />
@@ -126,6 +127,6 @@ export function Banners() {
           </span>
         </p>
       ) : null}
-    </div>
+    </section>
   );
 }

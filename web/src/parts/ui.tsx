@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Problem } from "../api";
 import { absolute, clock, span } from "../format";
 import { Icon } from "../icons";
@@ -35,11 +35,11 @@ export function At({ ms }: { ms: number }) {
   );
 }
 
-export function Empty({ icon, title, children }: { icon: string; title: string; children?: ComponentChildren }) {
+export function Empty({ icon, title, children, whole }: { icon: string; title: string; children?: ComponentChildren; whole?: boolean }) {
   return (
     <div class="empty">
       <Icon name={icon} size={22} />
-      <p class="empty-title">{title}</p>
+      {whole ? <h1 class="empty-title">{title}</h1> : <p class="empty-title">{title}</p>}
       {children ? <p class="muted">{children}</p> : null}
     </div>
   );
@@ -113,7 +113,7 @@ export function AskDialog() {
   const [reason, setReason] = useState("");
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!a) return;
     setReason("");
     setError(null);
