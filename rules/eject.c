@@ -63,7 +63,7 @@ static void set(tt_engine *e, tt_loop *l, bool out, const char *why) {
 }
 
 static void hold_once(tt_engine *e, tt_loop *l, const char *kind, const char *why) {
-    if (strcmp(l->why, why) == 0) return;
+    if (strncmp(l->why, why, strcspn(why, "(")) == 0) return; /* figures change each second; the reason doesn't */
     snprintf(l->why, sizeof l->why, "%s", why);
     tt_emit(e, kind, l, "%s", why);
 }

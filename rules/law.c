@@ -139,6 +139,28 @@ void tt_site_set_level(tt_engine *e, tt_site *s, uint32_t level, const char *why
     s->level = level;
 }
 
+/* Where the plan has no rate cap, the same number becomes drop ratios. What was dropped under a plan that is gone is still told apart. */
+static bool by_ratio(const tt_engine *e, const tt_site *s) {
+    for (size_t p = 0; p < e->rules->n_priorities; p++)
+        if (s->drop[p] > 0) return true;
+    return !tt_site_step(e, s, TT_STEP_LIMIT) && tt_site_step(e, s, TT_STEP_DROP);
+}
+
+/* The ratios that bring what is offered now down to `cap`, lowest priority first, each within its step's max. */
+static void ratios_for(const tt_engine *e, const tt_site *s, double cap, double ret[TT_PRIORITIES_MAX]) {
+    const tt_loop *l = s->loop < 0 ? NULL : &e->loops[s->loop];
+    double shed = cap > 0 ? s->load.offered - cap : 0;
+    for (size_t k = e->rules->n_priorities; k-- > 0;) {
+        const tt_step *st = NULL;
+        for (size_t i = 0; l && l->plan && i < l->plan->n_steps; i++)
+            if (l->plan->steps[i].kind == TT_STEP_DROP && l->plan->steps[i].priority == k) st = &l->plan->steps[i];
+        ret[k] = 0;
+        if (st && shed > 0 && s->load.offered_by[k] > 0) ret[k] = fmin(shed / s->load.offered_by[k], st->max);
+        if (ret[k] < 0.005) ret[k] = 0;
+        shed -= ret[k] * s->load.offered_by[k];
+    }
+}
+
 /* The law's one number for admission becomes a rate cap where the plan has one, else drop ratios, lowest priority first. */
 void tt_site_set_cap(tt_engine *e, tt_site *s, double cap, const char *why) {
     tt_loop *l = tt_site_loop(e, s);
@@ -146,31 +168,28 @@ void tt_site_set_cap(tt_engine *e, tt_site *s, double cap, const char *why) {
     terms(e, s, detail, sizeof detail);
     tt_target t;
     entry_target(e, s, &t);
-    bool raise = cap <= 0 || (s->cap_rps > 0 && cap > s->cap_rps);
-    if (tt_site_step(e, s, TT_STEP_LIMIT) || (!tt_site_step(e, s, TT_STEP_DROP) && cap <= 0)) {
-        if (s->cap_rps != cap)
-            tt_emit_action(e, l, &t, "limit", s->cap_rps > 0 ? s->cap_rps : (double)NAN, cap > 0 ? cap : (double)NAN, "rps", detail, "%s", why);
-    } else {
-        double shed = cap > 0 && s->load.known ? s->load.offered - cap : 0;
+    bool raise = cap <= 0 || (s->cap_rps > 0 && cap > s->cap_rps), changed = false;
+    if (by_ratio(e, s)) {
+        if (cap > 0 && !s->load.known) return; /* a ratio of what? What is dropped stays */
+        double ratio[TT_PRIORITIES_MAX];
+        ratios_for(e, s, cap, ratio);
         for (size_t k = e->rules->n_priorities; k-- > 0;) {
-            const tt_step *st = NULL;
-            for (size_t i = 0; l && l->plan && i < l->plan->n_steps; i++)
-                if (l->plan->steps[i].kind == TT_STEP_DROP && l->plan->steps[i].priority == k) st = &l->plan->steps[i];
-            double ratio = 0;
-            if (st && shed > 0 && s->load.offered_by[k] > 0) ratio = fmin(shed / s->load.offered_by[k], st->max);
-            if (ratio < 0.005) ratio = 0;
-            shed -= ratio * s->load.offered_by[k];
-            if (ratio == s->drop[k]) continue;
+            if (ratio[k] == s->drop[k]) continue;
             char action[TT_NAME_MAX + 8];
             snprintf(action, sizeof action, "drop:%.*s", TT_SV_ARG(e->rules->priorities[k]));
-            tt_emit_action(e, l, &t, action, s->drop[k] > 0 ? s->drop[k] : (double)NAN, ratio > 0 ? ratio : (double)NAN, "ratio", detail, "%s", why);
-            s->drop[k] = ratio;
+            tt_emit_action(e, l, &t, action, s->drop[k] > 0 ? s->drop[k] : (double)NAN, ratio[k] > 0 ? ratio[k] : (double)NAN, "ratio", detail, "%s", why);
+            s->drop[k] = ratio[k];
+            changed = true;
         }
+    } else if (s->cap_rps != cap) {
+        tt_emit_action(e, l, &t, "limit", s->cap_rps > 0 ? s->cap_rps : (double)NAN, cap > 0 ? cap : (double)NAN, "rps", detail, "%s", why);
+        changed = true;
     }
-    if (l) snprintf(l->why, sizeof l->why, "%s", why);
-    tt_site_commanded(e, s, raise);
     s->cap_rps = cap;
     s->unbound_since.ns = 0;
+    if (!changed) return; /* the steps' maxima hold it where it was: nothing to wait for, nothing to judge */
+    if (l) snprintf(l->why, sizeof l->why, "%s", why);
+    tt_site_commanded(e, s, raise);
 }
 
 /* ---- reading the site ---- */
@@ -287,7 +306,9 @@ static void begin_recovery(tt_engine *e, tt_loop *l, const char *why) {
 
 static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
     const tt_load *d = &s->load;
-    bool binding = d->dropped > 0.01 * d->offered || d->offered >= 0.97 * s->cap_rps;
+    bool ratio = by_ratio(e, s);
+    /* A ratio drops its share of however little comes: that alone says nothing about need. */
+    bool binding = (!ratio && d->dropped > 0.01 * d->offered) || d->offered >= 0.97 * s->cap_rps;
     char why[300], a[32], b[32], u[32];
     if (!binding) {
         if (s->unbound_since.ns == 0) s->unbound_since = e->now;
@@ -304,7 +325,13 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
     double g_up = inner_loop(e, s) ? raise_inner : raise_outer;
     double est = d->util_known && d->util > 0.2 ? cap_utilization * d->admitted / d->util : s->cap_rps * 1.05;
     double cap = fmin(fmax(est, 0.9 * s->cap_rps), s->cap_rps * (1 + g_up));
-    if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps) return;
+    if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
+        double fresh[TT_PRIORITIES_MAX], off = 0;
+        if (!ratio) return;
+        ratios_for(e, s, s->cap_rps, fresh);
+        for (size_t p = 0; p < e->rules->n_priorities; p++) off += (fresh[p] - s->drop[p]) * d->offered_by[p];
+        if (fabs(off) <= deadband * d->offered) return; /* else: the same cap, of another load */
+    }
     if (cap > s->cap_rps && tt_since(e->now, s->raised_at) < tt_law_dead_time(e, s)) return;
     tt_num(a, sizeof a, d->admitted);
     tt_num(b, sizeof b, cap);
@@ -370,8 +397,10 @@ static void site_step(tt_engine *e, tt_site *s) {
     if (s->flush_until.ns && e->now.ns >= s->flush_until.ns) {
         /* By timer, even while blind: the stale work is gone (section 4, flush). */
         s->flush_until.ns = 0;
-        if (s->cap_rps > 0 && !inner_loop(e, s))
+        if (s->cap_rps > 0 && !inner_loop(e, s)) {
             tt_site_set_cap(e, s, reserve_outer * s->measured_rps * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level), "the stale queue is flushed: open up to the measured capacity");
+            s->raised = false; /* part of the same step: a flush that was too short is no relapse */
+        }
     }
     if (!s->load.known) {
         if (!s->hold_said)
@@ -386,6 +415,8 @@ static void site_step(tt_engine *e, tt_site *s) {
     s->judged_at = s->load.at;
     s->bad_samples = s->bad ? s->bad_samples + 1 : 0;
     if (l->locked_until.ns > e->now.ns) return;
+    /* A bad instance below explains it, and its ejection is under way: its effect comes first. */
+    if (tt_site_neutral(e, s) && tt_eject_pending(e, s)) return;
     if (s->saturated)
         saturated(e, s, l);
     else if (s->bad)
