@@ -34,15 +34,16 @@ const char *tt_model_fault_name(tt_model_fault_kind kind) {
 void tt_model_spec_default(tt_model_spec *ret) {
     *ret = (tt_model_spec){
         .n_services = 3,
-        .services = {{.name = "front", .instances = 2, .workers = 60, .own_ms = 5, .queue_max = 400, .n_calls = 1, .calls = {{1, 1, false, {0}, {0}}}},
-                     {.name = "checkout",
-                      .instances = 3,
-                      .workers = 4,
-                      .own_ms = 60,
-                      .queue_max = 400,
-                      .n_calls = 1,
-                      .calls = {{2, 1, true, {0.5, 0}, {0.97, 0.90}}}},
-                     {.name = "recommendations", .instances = 2, .workers = 5, .own_ms = 20, .queue_max = 400}},
+        .services =
+            {{.name = "front", .instances = 2, .workers = 60, .own_ms = 5, .queue_max = 400, .n_calls = 1, .calls = {{1, 1, false, {0}, {0}}}},
+             {.name = "checkout",
+              .instances = 3,
+              .workers = 4,
+              .own_ms = 60,
+              .queue_max = 400,
+              .n_calls = 1,
+              .calls = {{2, 1, true, {0.5, 0}, {0.97, 0.90}}}},
+             {.name = "recommendations", .instances = 2, .workers = 5, .own_ms = 20, .queue_max = 400}},
         .n_dcs = 2,
         .dcs = {"dc-a", "dc-b"},
         .home = {0.5, 0.5},
@@ -81,9 +82,15 @@ tt_model *tt_model_new(const tt_model_spec *spec, uint64_t seed, tt_time start) 
     return m;
 }
 
-void tt_model_free(tt_model *m) { free(m); }
-tt_time tt_model_now(const tt_model *m) { return (tt_time){m->start.ns + tt_model_elapsed(m)}; }
-const tt_model_truth *tt_model_truth_of(const tt_model *m) { return &m->truth; }
+void tt_model_free(tt_model *m) {
+    free(m);
+}
+tt_time tt_model_now(const tt_model *m) {
+    return (tt_time){m->start.ns + tt_model_elapsed(m)};
+}
+const tt_model_truth *tt_model_truth_of(const tt_model *m) {
+    return &m->truth;
+}
 
 uint32_t tt_model_instance_name(const tt_model *m, uint32_t service, uint32_t dc, uint32_t instance, char buf[TT_NAME_MAX]) {
     return (uint32_t)snprintf(buf, TT_NAME_MAX, "%s", m->instance[service][dc][instance]);
@@ -155,7 +162,8 @@ static double calls_made(const tt_model_enforced *t, const tt_model_call *c, dou
     *ret_value = 1;
     if (!c->optional || t->level == 0) return 1;
     uint32_t l = t->level > TT_MODEL_LEVELS ? TT_MODEL_LEVELS : t->level;
-    double made = c->at_level[l - 1], above = l > 1 ? c->at_level[l - 2] : 1, value = c->value_at[l - 1], value_above = l > 1 ? c->value_at[l - 2] : 1;
+    double made = c->at_level[l - 1], above = l > 1 ? c->at_level[l - 2] : 1, value = c->value_at[l - 1],
+           value_above = l > 1 ? c->value_at[l - 2] : 1;
     *ret_value = t->share * ((1 - t->probe_ratio) * value + t->probe_ratio * value_above) + (1 - t->share);
     return t->share * ((1 - t->probe_ratio) * made + t->probe_ratio * above) + (1 - t->share);
 }
@@ -298,7 +306,8 @@ static void serve(tt_model *m, tt_model_site *site, double budget, const conditi
 }
 
 /* Room in the queue: the inner loop's limit on queue time, or the bound of the queue itself. Highest priority enters first. */
-static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const conditions *k, double budget, double x[TT_MODEL_PRIORITIES], results *r) {
+static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const conditions *k, double budget, double x[TT_MODEL_PRIORITIES],
+                    results *r) {
     double bound = m->spec.services[service].queue_max;
     bool inner = m->spec.inner_loop;
     if (inner) bound = fmin(bound, fmax(theta_share * m->spec.timeout_s * site->completed_rps, 0.25 * k->workers));

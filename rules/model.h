@@ -22,11 +22,11 @@ enum {
 #define TT_MODEL_STEP_NS TT_MS(100)
 
 typedef struct {
-    uint32_t service;                  /* index; larger than the caller's */
+    uint32_t service; /* index; larger than the caller's */
     double per_request;
-    bool optional;                     /* a feature by the callee's name: without it the answer is still an answer */
-    double at_level[TT_MODEL_LEVELS];  /* optional: share of the calls still made at degrade level 1, 2, ... */
-    double value_at[TT_MODEL_LEVELS];  /* optional: what an answer is worth at that level, 0 to 1 */
+    bool optional;                    /* a feature by the callee's name: without it the answer is still an answer */
+    double at_level[TT_MODEL_LEVELS]; /* optional: share of the calls still made at degrade level 1, 2, ... */
+    double value_at[TT_MODEL_LEVELS]; /* optional: what an answer is worth at that level, 0 to 1 */
 } tt_model_call;
 
 typedef struct {
@@ -61,8 +61,8 @@ typedef enum { TT_MODEL_FAULT_KINDS(TT_AS_FAULT) TT_FAULT_COUNT } tt_model_fault
 
 typedef struct {
     tt_model_fault_kind kind;
-    int64_t from_ns, for_ns; /* since the model's start */
-    int64_t period_ns;       /* on in the first half of each period; 0: steady */
+    int64_t from_ns, for_ns;   /* since the model's start */
+    int64_t period_ns;         /* on in the first half of each period; 0: steady */
     int service, dc, instance; /* -1: all */
     double amount;
 } tt_model_fault;

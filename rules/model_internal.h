@@ -5,7 +5,7 @@
 #include "model.h"
 
 enum {
-    TT_MODEL_RING = 256,  /* age cohorts: one a step, so at most 25.6 s of waiting */
+    TT_MODEL_RING = 256, /* age cohorts: one a step, so at most 25.6 s of waiting */
     TT_MODEL_SCRAPES = 96,
     TT_MODEL_PENDING = 8,
     TT_MODEL_RETRY_STEPS = 5, /* a retry comes half a second after its failure */
@@ -27,7 +27,7 @@ typedef struct {
 } tt_model_counters;
 
 typedef struct {
-    int64_t at_ns; /* since start */
+    int64_t at_ns;              /* since start */
     bool by_callers, by_itself; /* the scrape of either came through */
     tt_model_counters c;
 } tt_model_scrape;
@@ -35,8 +35,8 @@ typedef struct {
 typedef struct {
     double queue[TT_MODEL_RING][TT_MODEL_PRIORITIES];
     double queued;
-    uint64_t oldest; /* step of the oldest cohort that may hold something */
-    double completed_rps; /* X of the inner loop */
+    uint64_t oldest;                /* step of the oldest cohort that may hold something */
+    double completed_rps;           /* X of the inner loop */
     double in[TT_MODEL_PRIORITIES]; /* arrives in this step, requests */
     tt_model_view view;
     tt_model_counters c;
@@ -68,7 +68,9 @@ struct tt_model {
     tt_ack acks[TT_MODEL_SERVICES * (TT_MODEL_DCS + 1)];
 };
 
-static inline int64_t tt_model_elapsed(const tt_model *m) { return (int64_t)m->step * TT_MODEL_STEP_NS; }
+static inline int64_t tt_model_elapsed(const tt_model *m) {
+    return (int64_t)m->step * TT_MODEL_STEP_NS;
+}
 /* The strongest active fault of this kind here, else `none`. */
 double tt_model_fault_amount(const tt_model *m, tt_model_fault_kind kind, int service, int dc, int instance, double none);
 int64_t tt_model_fault_since(const tt_model *m, tt_model_fault_kind kind); /* elapsed when it began; -1: not on */

@@ -70,7 +70,8 @@ bool tt_model_take(tt_model *m, uint64_t epoch, const tt_decision *d, size_t n) 
     m->epoch = epoch;
     bool told[TT_MODEL_SERVICES][TT_MODEL_DCS + 1] = {{false}};
     for (size_t i = 0; i < n; i++) {
-        int s = find_service(m, d[i].target.service), dc = d[i].target.dc[0] ? find_name(m->spec.dcs, m->spec.n_dcs, d[i].target.dc) : (int)m->spec.n_dcs;
+        int s = find_service(m, d[i].target.service),
+            dc = d[i].target.dc[0] ? find_name(m->spec.dcs, m->spec.n_dcs, d[i].target.dc) : (int)m->spec.n_dcs;
         if (s < 0 || dc < 0) continue;
         tt_model_enforced e = digest(m, (uint32_t)s, (uint32_t)dc, &d[i]);
         queue_up(m, &m->target[s][dc], &e);
@@ -139,7 +140,8 @@ void tt_model_scrape_step(tt_model *m) {
             tt_model_scrape *x = &site->scrapes[site->n_scrapes++ % TT_MODEL_SCRAPES];
             x->at_ns = t;
             x->by_callers = tt_model_random(m->seed, STREAM_GAP_CALLERS, index) >= gap;
-            x->by_itself = tt_model_random(m->seed, STREAM_GAP_ITSELF, index) >= gap && tt_model_fault_amount(m, TT_FAULT_DOWN, (int)s, (int)d, -1, 0) <= 0;
+            x->by_itself =
+                tt_model_random(m->seed, STREAM_GAP_ITSELF, index) >= gap && tt_model_fault_amount(m, TT_FAULT_DOWN, (int)s, (int)d, -1, 0) <= 0;
             x->c = site->c;
         }
 }
@@ -172,10 +174,11 @@ static growth grown(const tt_model_site *site, bool by_itself, int64_t t, int64_
 }
 
 #define SIGNALS(X)                                                                                                                                   \
-    X(OFFERED, "offered_rps") X(ADMITTED, "admitted_rps") X(OK, "ok_rps") X(REFUSED, "refused_rps") X(DROPPED, "dropped_rps")                         \
-    X(ARRIVED, "arrived_rps") X(COMPLETED, "completed_rps") X(UTILIZATION, "utilization") X(LATENCY, "latency_mean_ms")                               \
-    X(ERROR_RATIO, "error_ratio") X(CALL_ERROR_RATIO, "call_error_ratio") X(ENTRY, "entry_rps") X(INSTANCE_ERROR_RATIO, "instance_error_ratio")       \
-    X(INSTANCE_RPS, "instance_rps")
+    X(OFFERED, "offered_rps")                                                                                                                        \
+    X(ADMITTED, "admitted_rps") X(OK, "ok_rps") X(REFUSED, "refused_rps") X(DROPPED, "dropped_rps") X(ARRIVED, "arrived_rps")                        \
+        X(COMPLETED, "completed_rps") X(UTILIZATION, "utilization") X(LATENCY, "latency_mean_ms") X(ERROR_RATIO, "error_ratio")                      \
+            X(CALL_ERROR_RATIO, "call_error_ratio") X(ENTRY, "entry_rps") X(INSTANCE_ERROR_RATIO, "instance_error_ratio")                            \
+                X(INSTANCE_RPS, "instance_rps")
 #define AS_ID(id, name) SIG_##id,
 typedef enum { SIGNALS(AS_ID) SIG_COUNT } signal_id;
 
@@ -199,25 +202,51 @@ static bool figure(const tt_model *m, signal_id id, const growth *g, uint32_t pr
     double calls = sum(m, b->offered) - sum(m, a->offered), dropped = sum(m, b->dropped) - sum(m, a->dropped), ok = sum(m, b->ok) - sum(m, a->ok);
     double n = 0, per = g->span_s;
     switch (id) {
-    case SIG_OFFERED: n = b->offered[priority] - a->offered[priority]; break;
-    case SIG_ADMITTED:
-        n = (b->offered[priority] - b->dropped[priority] - b->refused[priority]) - (a->offered[priority] - a->dropped[priority] - a->refused[priority]);
+    case SIG_OFFERED:
+        n = b->offered[priority] - a->offered[priority];
         break;
-    case SIG_OK: n = b->ok[priority] - a->ok[priority]; break;
-    case SIG_REFUSED: n = b->refused[priority] - a->refused[priority]; break;
-    case SIG_DROPPED: n = b->dropped[priority] - a->dropped[priority]; break;
-    case SIG_ARRIVED: n = b->arrived - a->arrived; break;
-    case SIG_COMPLETED: n = b->completed - a->completed; break;
-    case SIG_UTILIZATION: n = b->busy_s - a->busy_s, per = b->worker_s - a->worker_s; break;
-    case SIG_LATENCY: n = 1000 * (b->latency_sum - a->latency_sum), per = b->latency_n - a->latency_n; break;
-    case SIG_ERROR_RATIO: n = calls - dropped - ok, per = calls - dropped; break;
-    case SIG_CALL_ERROR_RATIO: n = b->errors - a->errors, per = calls - dropped; break;
-    case SIG_ENTRY: n = calls; break;
+    case SIG_ADMITTED:
+        n = (b->offered[priority] - b->dropped[priority] - b->refused[priority]) -
+            (a->offered[priority] - a->dropped[priority] - a->refused[priority]);
+        break;
+    case SIG_OK:
+        n = b->ok[priority] - a->ok[priority];
+        break;
+    case SIG_REFUSED:
+        n = b->refused[priority] - a->refused[priority];
+        break;
+    case SIG_DROPPED:
+        n = b->dropped[priority] - a->dropped[priority];
+        break;
+    case SIG_ARRIVED:
+        n = b->arrived - a->arrived;
+        break;
+    case SIG_COMPLETED:
+        n = b->completed - a->completed;
+        break;
+    case SIG_UTILIZATION:
+        n = b->busy_s - a->busy_s, per = b->worker_s - a->worker_s;
+        break;
+    case SIG_LATENCY:
+        n = 1000 * (b->latency_sum - a->latency_sum), per = b->latency_n - a->latency_n;
+        break;
+    case SIG_ERROR_RATIO:
+        n = calls - dropped - ok, per = calls - dropped;
+        break;
+    case SIG_CALL_ERROR_RATIO:
+        n = b->errors - a->errors, per = calls - dropped;
+        break;
+    case SIG_ENTRY:
+        n = calls;
+        break;
     case SIG_INSTANCE_ERROR_RATIO:
         n = b->instance_errors[instance] - a->instance_errors[instance], per = b->instance_n[instance] - a->instance_n[instance];
         break;
-    case SIG_INSTANCE_RPS: n = b->instance_n[instance] - a->instance_n[instance]; break;
-    case SIG_COUNT: break;
+    case SIG_INSTANCE_RPS:
+        n = b->instance_n[instance] - a->instance_n[instance];
+        break;
+    case SIG_COUNT:
+        break;
     }
     if (!(per > 1e-6)) return false;
     *ret = fmax(n, 0) / per;
@@ -230,7 +259,8 @@ static double gauss(uint64_t seed, uint64_t stream, uint64_t index) {
     return x * 1.73;
 }
 
-static void tell(tt_model *m, tt_observations *o, uint32_t signal, signal_id id, uint32_t s, uint32_t d, int priority, int instance, const growth *g) {
+static void tell(tt_model *m, tt_observations *o, uint32_t signal, signal_id id, uint32_t s, uint32_t d, int priority, int instance,
+                 const growth *g) {
     if (o->n_measurements == TT_MODEL_MEASUREMENTS) return;
     double v;
     if (!figure(m, id, g, priority < 0 ? 0 : (uint32_t)priority, instance < 0 ? 0 : (uint32_t)instance, &v)) return;

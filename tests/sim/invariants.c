@@ -1,0 +1,378 @@
+#include "invariants.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void invariants_init(invariants *v, const rules_options *rules) {
+    memset(v, 0, sizeof *v);
+    v->rules = rules;
+}
+
+static bool broken(invariants *v, const world *w, const char *fmt, ...) TT_PRINTF(3, 4);
+static bool broken(invariants *v, const world *w, const char *fmt, ...) {
+    if (v->broken[0]) return false;
+    int n = snprintf(v->broken, sizeof v->broken, "at %.1f s: ", (double)world_elapsed(w) / 1e9);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(v->broken + n, sizeof v->broken - (size_t)n, fmt, ap);
+    va_end(ap);
+    return false;
+}
+#define HOLDS(cond, ...)                                                                                                                             \
+    do {                                                                                                                                             \
+        v->n_checks++;                                                                                                                               \
+        if (!(cond)) return broken(v, w, __VA_ARGS__);                                                                                               \
+    } while (0)
+
+/* ---- names ---- */
+
+static int service_index(const world *w, const char *name) {
+    for (uint32_t i = 0; i < w->spec.n_services; i++)
+        if (strcmp(w->spec.services[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+static int dc_index(const world *w, const char *name) {
+    for (uint32_t i = 0; i < w->spec.n_dcs; i++)
+        if (strcmp(w->spec.dcs[i], name) == 0) return (int)i;
+    return -1;
+}
+
+static int priority_index(const world *w, const char *name) {
+    for (uint32_t i = 0; i < w->spec.n_priorities; i++)
+        if (strcmp(w->spec.priorities[i], name) == 0) return (int)i;
+    return -1;
+}
+
+static const char *label(const tt_measurement *m, const char *name) {
+    for (size_t i = 0; i < m->n_labels; i++)
+        if (tt_sv_eq(m->labels[i].name, tt_sv_of(name))) return m->labels[i].value.p; /* the model's are NUL-terminated */
+    return "";
+}
+
+static int instance_index(const world *w, int s, int d, const char *name) {
+    char buf[TT_NAME_MAX];
+    for (uint32_t i = 0; i < w->spec.services[s].instances; i++) {
+        tt_model_instance_name(w->model, (uint32_t)s, (uint32_t)d, i, buf);
+        if (strcmp(buf, name) == 0) return (int)i;
+    }
+    return -1;
+}
+
+static const world_loop *loop_of(const invariants *v, const world *w, const char *id) {
+    for (size_t i = 0; i < w->n_loops; i++)
+        if (strcmp(w->loops[i].id, id) == 0) return &w->loops[i];
+    for (size_t i = 0; i < v->n_before; i++)
+        if (strcmp(v->before[i].id, id) == 0) return &v->before[i];
+    return NULL;
+}
+
+/* ---- what the engine was told ---- */
+
+static void remember_samples(invariants *v, const world *w) {
+    for (size_t i = 0; i < w->obs.n_polls; i++) {
+        if (!w->obs.polls[i].answered) continue;
+        tt_sv name = w->rules->signals[w->obs.polls[i].signal].name;
+        for (uint32_t s = 0; s < TT_MODEL_SERVICES; s++)
+            for (uint32_t d = 0; d < TT_MODEL_DCS; d++) {
+                for (uint32_t p = 0; p < TT_MODEL_PRIORITIES; p++) {
+                    if (tt_sv_eq(name, TT_SV("offered_rps"))) v->offered[s][d][p].good = false;
+                    if (tt_sv_eq(name, TT_SV("ok_rps"))) v->ok[s][d][p].good = false;
+                }
+                for (uint32_t k = 0; k < TT_MODEL_INSTANCES; k++)
+                    if (tt_sv_eq(name, TT_SV("instance_error_ratio"))) v->instance[s][d][k].good = false;
+            }
+    }
+    for (size_t i = 0; i < w->obs.n_measurements; i++) {
+        const tt_measurement *m = &w->obs.measurements[i];
+        tt_sv name = w->rules->signals[m->signal].name;
+        int s = service_index(w, label(m, "service")), d = dc_index(w, label(m, "dc")), p = priority_index(w, label(m, "priority"));
+        if (s < 0 || d < 0) continue;
+        inv_sample *x = NULL;
+        if (tt_sv_eq(name, TT_SV("offered_rps")) && p >= 0) x = &v->offered[s][d][p];
+        if (tt_sv_eq(name, TT_SV("ok_rps")) && p >= 0) x = &v->ok[s][d][p];
+        if (tt_sv_eq(name, TT_SV("instance_error_ratio"))) {
+            int k = instance_index(w, s, d, label(m, "instance"));
+            if (k >= 0) x = &v->instance[s][d][k];
+        }
+        if (!x || !isfinite(m->value)) continue;
+        x->good = true;
+        x->at_ns = m->at.ns;
+    }
+}
+
+static bool fresh(const invariants *v, const world *w, const inv_sample *x) {
+    return x->good && w->obs.now.ns - x->at_ns <= TT_MS(v->rules->max_age_ms);
+}
+
+/* Offered and ok, of every priority; *ret_at is the oldest. */
+static bool site_known(const invariants *v, const world *w, int s, int d, int64_t *ret_at) {
+    int64_t at = INT64_MAX;
+    for (uint32_t p = 0; p < w->spec.n_priorities; p++) {
+        const inv_sample *o = &v->offered[s][d][p], *k = &v->ok[s][d][p];
+        if (!fresh(v, w, o) || !fresh(v, w, k)) return false;
+        if (o->at_ns < at) at = o->at_ns;
+        if (k->at_ns < at) at = k->at_ns;
+    }
+    *ret_at = at;
+    return true;
+}
+
+/* ---- decisions by themselves ---- */
+
+static bool decision_is_sane(invariants *v, const world *w, const tt_decision *d) {
+    int s = service_index(w, d->target.service), dc = dc_index(w, d->target.dc);
+    HOLDS(s >= 0 && (dc >= 0 || !d->target.dc[0]), "decision for %s/%s, which nobody declared", d->target.service, d->target.dc);
+    HOLDS(strncmp(d->target.service, "auth-", 5) != 0 || d->n_actions == 0, "protected service %s is touched", d->target.service);
+    HOLDS(d->n_actions == 0 || d->n_loops > 0, "%s/%s: actions without a loop that answers for them", d->target.service, d->target.dc);
+    uint32_t ejected = 0;
+    for (uint32_t i = 0; i < d->n_actions; i++) {
+        const tt_act *a = &d->actions[i];
+        HOLDS(isfinite(a->value) && a->value >= 0, "%s/%s: actuator %g", d->target.service, d->target.dc, a->value);
+        for (uint32_t k = 0; k < i; k++)
+            HOLDS(d->actions[k].kind != a->kind || strcmp(d->actions[k].name, a->name) != 0, "%s/%s: the same action twice", d->target.service,
+                  d->target.dc);
+        double sum = 0, most = 0, removed = 0;
+        int p;
+        switch (a->kind) {
+        case TT_ACT_LIMIT:
+            HOLDS(v->rules->ladder->limits, "a limit, and no plan has one");
+            HOLDS(a->value > 0 && dc >= 0 && d->n_names > 0, "%s/%s: limit %g, keeps %u priorities", d->target.service, d->target.dc, a->value,
+                  d->n_names);
+            break;
+        case TT_ACT_DROP:
+            p = priority_index(w, a->name);
+            HOLDS(p >= 0 && a->value <= v->rules->ladder->drop_max[p] + 1e-9, "drop %s %g is over the step's cap", a->name, a->value);
+            break;
+        case TT_ACT_DEGRADE:
+            HOLDS(v->rules->ladder->degrades && (a->value == 1 || a->value == 2), "degrade level %g", a->value);
+            HOLDS(a->probe_ratio > 0 && a->probe_ratio <= 1, "probe ratio %g", a->probe_ratio);
+            break;
+        case TT_ACT_WEIGHTS:
+            HOLDS(v->rules->ladder->shifts && dc < 0 && d->n_names == w->spec.n_dcs, "weights over %u of %u data centers", d->n_names, w->spec.n_dcs);
+            for (uint32_t k = 0; k < d->n_names; k++) {
+                int which = dc_index(w, d->names[k]);
+                HOLDS(which >= 0 && d->shares[k] >= 0 && d->shares[k] <= 1 + 1e-9, "weight of %s is %g", d->names[k], d->shares[k]);
+                sum += d->shares[k];
+                if (d->shares[k] > most) most = d->shares[k];
+                double home = w->spec.home[which];
+                /* Data centers are built alike in the model: capacity goes by the number, not by the share. */
+                if (d->shares[k] < home) removed += (1 - d->shares[k] / home) / w->spec.n_dcs;
+            }
+            HOLDS(fabs(sum - 1) < 1e-9, "weights sum to %.12g", sum);
+            HOLDS(most > 0, "every site is drained");
+            /* The engine weighs by learned capacity, which noise moves by a few per cent. */
+            HOLDS(removed <= v->rules->max_capacity_removed + 0.05, "%.3f of the capacity removed, the guardrail is %.3f", removed,
+                  v->rules->max_capacity_removed);
+            break;
+        case TT_ACT_EJECT:
+            HOLDS(dc >= 0 && instance_index(w, s, dc, a->name) >= 0, "eject of %s, which is no instance of %s/%s", a->name, d->target.service,
+                  d->target.dc);
+            ejected++;
+            break;
+        }
+    }
+    if (ejected) {
+        uint32_t all = w->spec.services[s].instances;
+        HOLDS(ejected < all, "every instance of %s/%s is ejected", d->target.service, d->target.dc);
+        HOLDS(ejected <= v->rules->ladder->eject_max * all + 1e-9, "%u of %u instances of %s/%s ejected, over the step's max", ejected, all,
+              d->target.service, d->target.dc);
+    }
+    return true;
+}
+
+static bool versions_grow(invariants *v, const world *w) {
+    for (size_t i = 0; i < w->out.n_decisions; i++) {
+        const tt_decision *d = &w->out.decisions[i];
+        HOLDS(d->epoch == w->cfg.epoch && d->epoch >= v->epoch, "decision of epoch %llu from a writer of epoch %llu", (unsigned long long)d->epoch,
+              (unsigned long long)w->cfg.epoch);
+        for (size_t k = 0; k < w->out.n_decisions; k++)
+            HOLDS(k == i || w->out.decisions[k].version != d->version, "two decisions with version %llu", (unsigned long long)d->version);
+        HOLDS(d->version > v->version, "version %llu after %llu", (unsigned long long)d->version, (unsigned long long)v->version);
+    }
+    for (size_t i = 0; i < w->out.n_decisions; i++)
+        if (w->out.decisions[i].version > v->version) v->version = w->out.decisions[i].version;
+    return true;
+}
+
+/* ---- actions, against what was known ---- */
+
+static double home_of(const world *w, const char *dc) {
+    int d = dc_index(w, dc);
+    return d < 0 ? 0 : w->spec.home[d];
+}
+
+/* Takes something away from clients, or moves them from where they belong. */
+static bool tightens(const world *w, const tt_event *ev) {
+    double from = ev->from, to = ev->to;
+    if (strcmp(ev->action, "limit") == 0) return !isnan(to) && (isnan(from) || to < from);
+    if (strncmp(ev->action, "weights:", 8) == 0) {
+        double home = home_of(w, ev->action + 8);
+        return !isnan(to) && fabs(to - home) > fabs((isnan(from) ? home : from) - home) + 1e-9;
+    }
+    return (isnan(to) ? 0 : to) > (isnan(from) ? 0 : from);
+}
+
+/* Not the outcome of judging the loop's own site: undone for a person or a lost plan, by the flush's timer, or laid out for a receiver. */
+static bool judged(const invariants *v, const world *w, const tt_event *ev) {
+    static const char *const others[] = {"stopped by a person",     "its plan is gone",  "flushed",
+                                         "before the load arrives", "what does not fit", "takes traffic again"};
+    (void)v;
+    (void)w;
+    for (size_t i = 0; i < TT_COUNT(others); i++)
+        if (strstr(ev->reason, others[i])) return false;
+    return true;
+}
+
+static bool action_is_grounded(invariants *v, const world *w, const tt_event *ev) {
+    const world_loop *l = loop_of(v, w, ev->loop);
+    HOLDS(l, "%s on %s/%s without an open loop", ev->action, ev->target.service, ev->target.dc);
+    HOLDS(!v->was_frozen || !w->frozen || l->aborted, "%s while automation is frozen", ev->action);
+    HOLDS(strcmp(v->rules->ladder->mode, "advise") != 0, "%s in mode advise", ev->action);
+    HOLDS(strncmp(ev->target.service, "auth-", 5) != 0, "%s on a protected service", ev->action);
+    int s = service_index(w, l->target.service), d = dc_index(w, l->target.dc);
+    HOLDS(s >= 0 && d >= 0, "loop on %s/%s", l->target.service, l->target.dc);
+    int64_t at = 0;
+    if (l->target.instance[0]) {
+        int k = instance_index(w, s, d, l->target.instance);
+        HOLDS(k >= 0 && (!tightens(w, ev) || fresh(v, w, &v->instance[s][d][k])), "%s without a good measurement of the instance", ev->action);
+        return true;
+    }
+    bool weights = strncmp(ev->action, "weights:", 8) == 0;
+    int here = weights ? dc_index(w, ev->action + 8) : dc_index(w, ev->target.dc);
+    HOLDS(here >= 0, "%s on %s/%s", ev->action, ev->target.service, ev->target.dc);
+    if (!judged(v, w, ev)) return true;
+    if (tightens(w, ev)) {
+        HOLDS(site_known(v, w, s, here, &at), "%s %.3g -> %.3g on a measurement of %s/%s that is not ok", ev->action, ev->from, ev->to,
+              l->target.service, w->spec.dcs[here]);
+        HOLDS(site_known(v, w, s, d, &at), "%s %.3g -> %.3g on a measurement of %s/%s that is not ok", ev->action, ev->from, ev->to,
+              l->target.service, w->spec.dcs[d]);
+    }
+    /* Rule 5. The mesh needs apply_ns at least; what it acknowledges later makes it later still. */
+    if (!weights && here != d) return true;
+    if (site_known(v, w, s, d, &at) && v->commanded_ns[s][d] > 0)
+        HOLDS(at - TT_MS(v->rules->window_ms) >= v->commanded_ns[s][d] + w->spec.apply_ns,
+              "%s %.3g -> %.3g judged on a sample %.1f s old with a window of %.1f s, %.1f s after the last command", ev->action, ev->from, ev->to,
+              (double)(w->obs.now.ns - at) / 1e9, (double)v->rules->window_ms / 1e3, (double)(w->obs.now.ns - v->commanded_ns[s][d]) / 1e9);
+    return true;
+}
+
+static void remember_commands(invariants *v, const world *w) {
+    for (size_t i = 0; i < w->out.n_events; i++) {
+        const tt_event *ev = &w->out.events[i];
+        const world_loop *l = strcmp(ev->kind, "action") == 0 ? loop_of(v, w, ev->loop) : NULL;
+        if (!l || l->target.instance[0]) continue;
+        int s = service_index(w, l->target.service), d = dc_index(w, strncmp(ev->action, "weights:", 8) == 0 ? ev->action + 8 : ev->target.dc);
+        if (s >= 0 && d >= 0) v->commanded_ns[s][d] = w->obs.now.ns;
+    }
+}
+
+/* ---- the journal accounts for all that is in force ---- */
+
+static inv_actuator *actuator(invariants *v, const char *service, const char *dc, const char *action) {
+    for (size_t i = 0; i < v->n_actuators; i++) {
+        inv_actuator *a = &v->actuators[i];
+        if (strcmp(a->service, service) == 0 && strcmp(a->dc, dc) == 0 && strcmp(a->action, action) == 0) return a;
+    }
+    if (v->n_actuators == INV_ACTUATORS) return NULL;
+    inv_actuator *a = &v->actuators[v->n_actuators++];
+    snprintf(a->service, sizeof a->service, "%s", service);
+    snprintf(a->dc, sizeof a->dc, "%s", dc);
+    snprintf(a->action, sizeof a->action, "%s", action);
+    a->value = (double)NAN;
+    return a;
+}
+
+static bool alike(double a, double b) {
+    return (isnan(a) && isnan(b)) || fabs(a - b) < 1e-9;
+}
+
+static bool journal_continues(invariants *v, const world *w, const tt_event *ev) {
+    inv_actuator *a = actuator(v, ev->target.service, ev->target.dc, ev->action);
+    HOLDS(a, "more actuators than there can be");
+    double was = a->value;
+    if (isnan(was) && strncmp(ev->action, "weights:", 8) == 0) was = home_of(w, ev->action + 8);
+    HOLDS(alike(was, ev->from), "%s on %s/%s: from %.6g, the journal said %.6g", ev->action, ev->target.service, ev->target.dc, ev->from, was);
+    a->value = ev->to;
+    return true;
+}
+
+static bool accounted(invariants *v, const world *w, const tt_decision *d) {
+    char name[TT_NAME_MAX + 16];
+    for (uint32_t i = 0; i < d->n_actions; i++) {
+        const tt_act *a = &d->actions[i];
+        double value = a->value;
+        switch (a->kind) {
+        case TT_ACT_LIMIT:
+            snprintf(name, sizeof name, "limit");
+            break;
+        case TT_ACT_DROP:
+            snprintf(name, sizeof name, "drop:%s", a->name);
+            break;
+        case TT_ACT_DEGRADE:
+            snprintf(name, sizeof name, "degrade:%s", a->name);
+            break;
+        case TT_ACT_EJECT:
+            snprintf(name, sizeof name, "eject:%s", a->name);
+            break;
+        case TT_ACT_WEIGHTS:
+            continue; /* their sum is checked; each change is an event of its own */
+        }
+        const inv_actuator *j = actuator(v, d->target.service, d->target.dc, name);
+        HOLDS(j && alike(j->value, value), "%s on %s/%s is %.6g in the decision and %.6g in the journal", name, d->target.service, d->target.dc,
+              value, j ? j->value : (double)NAN);
+    }
+    return true;
+}
+
+/* What the journal has in force must be in the newest decision for the target. */
+static bool nothing_lost(invariants *v, const world *w) {
+    const tt_decision *all;
+    size_t n = tt_engine_decisions(w->engine, &all);
+    for (size_t i = 0; i < v->n_actuators; i++) {
+        const inv_actuator *a = &v->actuators[i];
+        if (isnan(a->value) || strncmp(a->action, "weights:", 8) == 0) continue;
+        bool there = false;
+        for (size_t k = 0; k < n && !there; k++) {
+            if (strcmp(all[k].target.service, a->service) != 0 || strcmp(all[k].target.dc, a->dc) != 0) continue;
+            for (uint32_t x = 0; x < all[k].n_actions; x++) {
+                const char *colon = strchr(a->action, ':');
+                there |= colon ? strcmp(all[k].actions[x].name, colon + 1) == 0 : all[k].actions[x].kind == TT_ACT_LIMIT;
+            }
+        }
+        HOLDS(there, "the journal has %s %.4g in force on %s/%s and no decision has it", a->action, a->value, a->service, a->dc);
+    }
+    return true;
+}
+
+/* ---- the tick ---- */
+
+void invariants_before(invariants *v, const world *w) {
+    v->was_frozen = w->frozen;
+    v->n_before = w->n_loops;
+    memcpy(v->before, w->loops, w->n_loops * sizeof w->loops[0]);
+}
+
+bool invariants_after(invariants *v, const world *w) {
+    /* Decisions of the outcome share their room with tt_engine_decisions: those first. */
+    if (!versions_grow(v, w)) return false;
+    for (size_t i = 0; i < w->out.n_decisions; i++)
+        if (!decision_is_sane(v, w, &w->out.decisions[i])) return false;
+    v->epoch = w->cfg.epoch;
+    remember_samples(v, w);
+    for (size_t i = 0; i < w->out.n_events; i++) {
+        const tt_event *ev = &w->out.events[i];
+        if (strcmp(ev->kind, "action") != 0) continue;
+        if (!action_is_grounded(v, w, ev) || !journal_continues(v, w, ev)) return false;
+    }
+    for (size_t i = 0; i < w->out.n_decisions; i++)
+        if (!accounted(v, w, &w->out.decisions[i])) return false;
+    if (!nothing_lost(v, w)) return false;
+    remember_commands(v, w);
+    HOLDS(tt_engine_open_loops(w->engine) <= v->rules->max_loops, "%zu loops are open, the guardrail is %u", tt_engine_open_loops(w->engine),
+          v->rules->max_loops);
+    HOLDS(tt_engine_open_loops(w->engine) == w->n_loops, "%zu loops are open, the journal has %zu", tt_engine_open_loops(w->engine), w->n_loops);
+    return true;
+}
