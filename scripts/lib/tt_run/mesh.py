@@ -52,7 +52,7 @@ class Mesh:
     def start_instance(self, name):
         service, dc, _ = name.split("/")
         argv = [self.program, "--service", service, "--dc", dc, "--port", str(self.ports[name]), "--seed", str(self.seed)]
-        argv += SERVICES[service] + self._library_options(name)
+        argv += ["--fixed-share", "0.8"] + SERVICES[service] + self._library_options(name)
         at = CHAIN.index(service)
         if at + 1 < len(CHAIN):
             argv += ["--call", self._targets(CHAIN[at + 1])]
