@@ -53,7 +53,7 @@ static double share(uint64_t part, uint64_t whole) {
 }
 
 static void print_tally(FILE *f, mesh_tally *t, double seconds) {
-    qsort(t->latency_ms, t->n, sizeof *t->latency_ms, ascending);
+    if (t->n > 1) qsort(t->latency_ms, t->n, sizeof *t->latency_ms, ascending);
     fprintf(f, "\"offered\":%llu,\"ok\":%llu,\"failed\":%llu,\"dropped\":%llu,\"refused\":%llu,\"degraded\":%llu,\"attempts\":%llu",
             (unsigned long long)t->offered, (unsigned long long)t->by[MESH_OK], (unsigned long long)t->by[MESH_FAILED],
             (unsigned long long)t->by[MESH_DROPPED], (unsigned long long)t->by[MESH_REFUSED], (unsigned long long)t->degraded,

@@ -185,7 +185,7 @@ static void arrive(load *l, uint64_t index, int64_t at_ns) {
 /* ---- time ---- */
 
 static void begin_phase(load *l, const char *name, int64_t at_ns) {
-    if (l->n_phases == PHASES_MAX) return;
+    if (l->n_phases == PHASES_MAX || (l->n_phases && strcmp(l->phases[l->n_phases - 1].name, name) == 0)) return; /* a mark within a phase */
     if (l->n_phases) l->phases[l->n_phases - 1].to_ns = at_ns;
     phase *p = &l->phases[l->n_phases++];
     snprintf(p->name, sizeof p->name, "%s", name);
