@@ -129,6 +129,16 @@ export function inForce(a: Actuator): boolean {
   return a.action === "limit" || a.action.startsWith("weights") ? true : a.value !== 0;
 }
 
+// The journal is plain ASCII; on the screen an arrow is an arrow.
+export function prose(text: string | null | undefined): string {
+  return (text ?? "").replace(/ -> /g, " → ");
+}
+
+// Capacity is told for a site with nothing degraded; while something is, more fits.
+export function capacityNote(source: string | undefined, degraded: boolean): string {
+  return degraded ? `${source ?? ""}, undegraded` : (source ?? "");
+}
+
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${n} ${n === 1 ? one : many}`;
 }

@@ -14,6 +14,7 @@ const KINDS = [
 const STALE_AFTER_MS = 5_000;
 const SILENT_AFTER_MS = 20_000;
 const EVENTS_KEPT = 500;
+const LOOPS_AGAIN_MS = 2_000;
 
 export const status = signal<Status | null>(null);
 export const loops = signal<ReadonlyMap<string, Loop>>(new Map());
@@ -24,6 +25,7 @@ const heardAt = signal<number | null>(null);
 const streamOpen = signal(false);
 export const reconnects = signal(0); // grows when a stream opens again: whoever keeps a copy fetches it anew
 let skewMs = 0;
+let loopsAskedAt = 0;
 
 export const heardAgeMs = computed(() => (heardAt.value === null ? null : Math.max(0, now.value - heardAt.value)));
 export const stale = computed(() => {
@@ -73,16 +75,18 @@ function takeTick(tick: { status: Status; loops: Loop[] }) {
     heard();
     takeStatus(tick.status);
     const next = new Map<string, Loop>();
-    let gone = false;
+    let unsure = false;
     const here = new Set(tick.loops.map((l) => l.id));
+    // With very many loops open a tick carries only the newest: the others stay as they were.
+    const partly = tick.status.loops.open > tick.loops.filter(isOpen).length;
     for (const [id, l] of loops.value) {
       if (here.has(id)) continue;
-      if (isOpen(l)) gone = true; // it closed while nobody told us how: ask
-      else next.set(id, l);
+      if (isOpen(l)) unsure = true; // it closed while nobody told us how, or was left out: ask
+      if (!isOpen(l) || partly) next.set(id, l);
     }
     for (const l of tick.loops) next.set(l.id, l);
     loops.value = next;
-    if (gone) void loadLoops();
+    if ((unsure || partly) && performance.now() - loopsAskedAt > LOOPS_AGAIN_MS) void loadLoops();
   });
 }
 
@@ -99,6 +103,7 @@ export function lastSeq(): number {
 }
 
 async function loadLoops() {
+  loopsAskedAt = performance.now();
   try {
     const [open, closed] = await Promise.all([
       list<Loop>("/v1/loops?state=open&limit=500"),

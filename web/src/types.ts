@@ -140,6 +140,7 @@ export interface Capacity {
   offered_rps?: number | null;
   ok_rps?: number | null;
   dropped_rps?: number | null;
+  degrade_level?: number;
 }
 
 export interface Agent {

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { list } from "../api";
-import { where } from "../format";
+import { prose, where } from "../format";
 import { events } from "../live";
 import { KIND_LOOKS } from "../phase";
 import { loopHref } from "../route";
@@ -95,7 +95,7 @@ export function EventsPage() {
                       )}
                     </td>
                     <td class="wide">
-                      {e.action ? <Change ev={e} /> : null} {e.reason}
+                      {e.action ? <Change ev={e} /> : null} {prose(e.reason)}
                       <Terms detail={e.detail} />
                     </td>
                   </tr>

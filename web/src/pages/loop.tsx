@@ -4,7 +4,7 @@ import { Markers, Phases, type Numbered } from "../parts/strip";
 import { LoopButtons } from "../parts/commands";
 import { Ago, At, Badge, Empty, Panel } from "../parts/ui";
 import { useDetail } from "../detail";
-import { absolute, actionName, bound, clock, countdown, inForce, num, percent, span, unitOf, value, where, withUnit } from "../format";
+import { absolute, actionName, bound, capacityNote, clock, countdown, inForce, num, percent, prose, span, unitOf, value, where, withUnit } from "../format";
 import { Icon } from "../icons";
 import { isOpen, serverNow } from "../live";
 import { DECISIVE, KIND_LOOKS, look, lookOf } from "../phase";
@@ -32,7 +32,7 @@ export function LoopPage({ id }: { id: string }) {
           <Charts loop={loop} points={points} journal={journal} numbered={numbered} />
           <HistoryTable loop={loop} points={points} />
         </div>
-        <Journal journal={journal} numbered={numbered} />
+        <Journal loop={loop} journal={journal} numbered={numbered} />
       </div>
     </div>
   );
@@ -54,7 +54,7 @@ function Head({ loop }: { loop: Loop }) {
         <LoopButtons loop={loop} />
       </div>
       <p class="why">
-        {loop.why || "No reason given."}
+        {prose(loop.why) || "No reason given."}
       </p>
       <dl class="facts">
         <div>
@@ -79,7 +79,7 @@ function Head({ loop }: { loop: Loop }) {
             {loop.capacity ? (
               <>
                 {withUnit(loop.capacity.rps, "rps")} <span class="muted">
-                  {loop.capacity.source}
+                  {capacityNote(loop.capacity.source, isDegraded(loop))}
                   {loop.capacity.age_ms > 0 ? `, ${span(loop.capacity.age_ms)} ago` : ""}
                 </span>
               </>
@@ -104,6 +104,8 @@ function Head({ loop }: { loop: Loop }) {
     </section>
   );
 }
+
+export const isDegraded = (l: Loop) => l.actuators.some((a) => a.action.startsWith("degrade") && Boolean(a.value));
 
 export function Next({ loop }: { loop: Loop }) {
   if (!isOpen(loop)) return <>nothing: {loop.ended ?? "closed"} <Ago ms={loop.closed_ms} /></>;
@@ -218,7 +220,7 @@ function Charts({ loop, points, journal, numbered }: { loop: Loop; points: Histo
       id: `s:${k.signal}`,
       title: k.signal,
       unit: unitOf(k.signal),
-      height: panes.length ? 96 : 150,
+      height: panes.length ? 100 : 176,
       lines: [{ label: k.signal, key: `s:${k.signal}`, color: "--line-main" }],
       bound: k.bound === null || !k.op ? undefined : { op: k.op, value: k.bound, text: bound(k.op, k.signal, k.bound) },
     });
@@ -240,9 +242,9 @@ function Charts({ loop, points, journal, numbered }: { loop: Loop; points: Histo
       id: "load",
       title: "traffic",
       unit: "rps",
-      height: 130,
+      height: 150,
       lines,
-      level: loop.capacity ? { value: loop.capacity.rps, text: `safe capacity ${withUnit(loop.capacity.rps, "rps")}, ${loop.capacity.source}` } : undefined,
+      level: loop.capacity ? { value: loop.capacity.rps, text: `safe capacity ${withUnit(loop.capacity.rps, "rps")}, ${capacityNote(loop.capacity.source, isDegraded(loop))}` } : undefined,
     });
   }
   for (const key of Object.keys(data.rows)) {
@@ -284,7 +286,7 @@ function pick(seq: number) {
 
 // ---- the journal of this loop ----
 
-function Journal({ journal, numbered }: { journal: Event[]; numbered: Numbered[] }) {
+function Journal({ loop, journal, numbered }: { loop: Loop; journal: Event[]; numbered: Numbered[] }) {
   const [all, setAll] = useState(false);
   const n = new Map(numbered.map((x) => [x.ev.seq, x.n]));
   const rows = [...journal].reverse().filter((e) => all || e.kind !== "hold" || n.size < 12);
@@ -294,7 +296,7 @@ function Journal({ journal, numbered }: { journal: Event[]; numbered: Numbered[]
       {rows.length ? (
         <ol class="events" role="list">
           {rows.map((e) => (
-            <EventRow key={e.seq} ev={e} n={n.get(e.seq)} />
+            <EventRow key={e.seq} ev={e} n={n.get(e.seq)} home={where(loop.target)} />
           ))}
         </ol>
       ) : (
@@ -309,7 +311,7 @@ function Journal({ journal, numbered }: { journal: Event[]; numbered: Numbered[]
   );
 }
 
-function EventRow({ ev, n }: { ev: Event; n: number | undefined }) {
+function EventRow({ ev, n, home }: { ev: Event; n: number | undefined; home: string }) {
   const k = KIND_LOOKS[ev.kind] ?? { word: ev.kind.replace(/_/g, " "), icon: "ring", tone: "quiet" as const };
   const on = marked.value?.seq === ev.seq;
   const point = () => {
@@ -340,9 +342,10 @@ function EventRow({ ev, n }: { ev: Event; n: number | undefined }) {
         {ev.action ? (
           <p>
             <Change ev={ev} />
+            {ev.target && where(ev.target) !== home ? <span class="muted"> at {where(ev.target)}</span> : null}
           </p>
         ) : null}
-        <p class="event-why">{ev.reason}</p>
+        <p class="event-why">{prose(ev.reason)}</p>
         <Terms detail={ev.detail} />
       </div>
     </li>

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { useDetail } from "../detail";
-import { actionName, bound, countdown, inForce, plural, span, value, where, withUnit } from "../format";
+import { actionName, bound, countdown, inForce, plural, prose, span, value, where, withUnit } from "../format";
 import { Icon } from "../icons";
 import { closedLoops, events, loaded, loops, openLoops, serverNow, status } from "../live";
 import { KIND_LOOKS, look, lookOf } from "../phase";
@@ -11,7 +11,7 @@ import { LoopButtons } from "../parts/commands";
 import { Spark, trend } from "../parts/spark";
 import { Traffic } from "../parts/traffic";
 import { Ago, At, Badge, Empty, Find, matches, Panel } from "../parts/ui";
-import { Change, Next } from "./loop";
+import { Change, isDegraded, Next } from "./loop";
 import { told } from "./signals";
 
 const LOOPS_SHOWN = 100;
@@ -88,6 +88,7 @@ function Lead({ loop, points, signals, capacity }: { loop: Loop; points: History
   const flow = trafficOf(loop, points, signals, capacity);
   const t = trend(points, k?.signal ?? null);
   const others = openLoops.value.length - 1;
+  const alike = openLoops.value.filter((x) => x.id !== loop.id && x.phase === loop.phase).length;
   const asks = loop.phase === "awaiting_approval";
   const called = loop.phase === "escalated" || loop.phase === "failed";
   const standing = loop.actuators.filter(inForce);
@@ -100,9 +101,10 @@ function Lead({ loop, points, signals, capacity }: { loop: Loop; points: History
         <div class="lead-words">
           <h1 id="lead-title">
             {paused ? "Automation is paused; it holds" : `Automation is ${l.says}`} {where(loop.target)}
+            {alike ? ` and ${alike} more` : ""}
           </h1>
           <p class="why">
-            {loop.why}
+            {prose(loop.why)}
           </p>
         </div>
       </div>
@@ -133,7 +135,7 @@ function Lead({ loop, points, signals, capacity }: { loop: Loop; points: History
           </dd>
           <dd class="sub">
             {flow.ok === null ? "" : `${withUnit(flow.ok, "rps")} served well`}
-            {loop.capacity ? ` · capacity ${withUnit(loop.capacity.rps, "rps")}` : ""}
+            {loop.capacity ? ` · capacity ${withUnit(loop.capacity.rps, "rps")}${isDegraded(loop) ? " undegraded" : ""}` : ""}
           </dd>
         </div>
         <div>
@@ -351,7 +353,7 @@ function Latest() {
                 </span>
                 <span class="feed-text">
                   {e.loop ? <a href={loopHref(e.loop)}>{where(e.target)}</a> : <b>{k.word}</b>} {e.action ? <Change ev={e} /> : null}
-                  {e.action ? "" : ` ${e.reason ?? k.word}`}
+                  {e.action ? "" : ` ${prose(e.reason) || k.word}`}
                 </span>
               </li>
             );

@@ -46,7 +46,7 @@ export function PlansPage() {
       <h1 class="sr">Plans</h1>
       <Panel
         title="Plans"
-        count={rules ? `${rules.plans} from ${rules.files.join(", ")}, rules ${rules.hash.slice(0, 8)}` : ""}
+        count={rules ? `${rules.plans} from ${rules.files.map((f) => f.split("/").at(-1)).join(", ")}, rules ${rules.hash.slice(0, 8)}` : ""}
         tools={<Find value={find} onInput={setFind} label="Find a plan" />}
       >
         {rules ? (
@@ -82,8 +82,8 @@ export function PlansPage() {
                       {p.name}
                       <span class="muted">{line(p.target)}</span>
                       {typeof p.file === "string" && p.file ? (
-                        <span class="muted mono">
-                          {p.file}
+                        <span class="muted mono" title={p.file}>
+                          {p.file.split("/").at(-1)}
                           {typeof p.line === "number" ? `:${p.line}` : ""}
                         </span>
                       ) : null}

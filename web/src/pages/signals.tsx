@@ -8,7 +8,10 @@ import type { Tone } from "../phase";
 
 const SHOWN = 200;
 
-const labels = (l: Record<string, string>) => Object.entries(l ?? {});
+const FIRST = ["service", "dc", "instance", "priority"];
+const rank = (k: string) => (FIRST.indexOf(k) + 1 || FIRST.length + 1);
+const labels = (l: Record<string, string>) => Object.entries(l ?? {}).sort(([a], [b]) => rank(a) - rank(b) || a.localeCompare(b));
+const place = (s: Signal) => labels(s.labels).map(([, v]) => v).join(" ");
 
 export function Labels({ of }: { of: Record<string, string> }) {
   return (
@@ -49,7 +52,9 @@ export function SignalsPage() {
   const anomalies = useResource<Page<Anomaly>>("/v1/anomalies", 2_000);
   const capacity = useResource<Page<Capacity>>("/v1/capacity", 4_000);
   const all = signals.data?.items ?? [];
-  const rows = all.filter((s) => (!bad || s.quality !== "ok") && (!find || matches(find, s.name, s.quality, ...Object.values(s.labels ?? {}))));
+  const rows = all
+    .filter((s) => (!bad || s.quality !== "ok") && (!find || matches(find, s.name, s.quality, ...Object.values(s.labels ?? {}))))
+    .sort((a, b) => Number(a.quality === "ok") - Number(b.quality === "ok") || a.name.localeCompare(b.name) || place(a).localeCompare(place(b)));
   const unwell = all.filter((s) => s.quality !== "ok").length;
   return (
     <>

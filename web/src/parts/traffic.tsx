@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { num, percent, withUnit } from "../format";
+import { capacityNote, num, percent, withUnit } from "../format";
 import { Icon } from "../icons";
 import type { Action, Capacity, Decision, Loop, Signal } from "../types";
 import { Empty, Panel } from "./ui";
@@ -203,7 +203,7 @@ function DcBox({ dc }: { dc: Dc }) {
         {cap !== null ? <line x1={pct(cap)} x2={pct(cap)} y1="0" y2="8" class="cap" /> : null}
       </svg>
       <div class="dc-bottom">
-        <span class="muted">{cap === null ? "capacity not known" : `capacity ${withUnit(cap, "rps")}, ${dc.capacity?.source}`}</span>
+        <span class="muted">{cap === null ? "capacity not known" : `capacity ${withUnit(cap, "rps")}, ${capacityNote(dc.capacity?.source, Boolean(dc.capacity?.degrade_level))}`}</span>
         {dc.actions.map((a) => (
           <span key={a.text} class={`chip ${a.armed ? "armed" : "on"}`}>
             {a.armed ? <Icon name="shield" size={11} /> : <Icon name="bolt" size={11} />}
