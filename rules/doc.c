@@ -28,14 +28,17 @@ static bool blank(char c) {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Over one escape of a double-quoted scalar, the cursor behind its backslash; true when it stands for something visible. */
-static bool skip_escape(cursor *c) {
+/* Over one escape of a double-quoted scalar, the cursor behind its backslash. Returns how many visible bytes of text it stands for. */
+static size_t skip_escape(cursor *c) {
     char kind = *c->p;
     int digits = kind == 'x' ? 2 : kind == 'u' ? 4 : kind == 'U' ? 8 : 0;
-    bool visible = !blank(kind) && kind != 'n' && kind != 't' && kind != 'r';
+    uint32_t code = kind == 'N' || kind == '_' ? 0x80 : kind == 'L' || kind == 'P' ? 0x2000 : '!';
+    if (blank(kind) || kind == 'n' || kind == 't' || kind == 'r') code = ' ';
     if (kind) step(c);
-    while (digits-- > 0 && *c->p) step(c);
-    return visible;
+    if (digits) code = 0;
+    for (; digits > 0 && *c->p; digits--, step(c)) code = code << 4 | (uint32_t)((*c->p & 15) + (*c->p >= 'A' ? 9 : 0));
+    if (code == ' ' || code == '\t' || code == '\n' || code == '\r') return 0;
+    return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
 }
 
 tt_pos tt_doc_place(const tt_doc *scalar, size_t offset) {
@@ -57,15 +60,17 @@ tt_pos tt_doc_place(const tt_doc *scalar, size_t offset) {
     for (;;) {
         while (blank(*c.p)) step(&c);
         cursor here = c;
+        size_t bytes = 1;
         if (!*c.p) return here.pos;
         if (quote == '"' && *c.p == '\\') {
             step(&c);
-            if (!skip_escape(&c)) continue;
+            bytes = skip_escape(&c);
         } else {
             if (quote == '\'' && *c.p == '\'') step(&c);
             if (*c.p) step(&c);
         }
-        if (visible-- == 0) return here.pos;
+        if (visible < bytes) return here.pos;
+        visible -= bytes;
     }
 }
 

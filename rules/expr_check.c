@@ -9,15 +9,16 @@ typedef struct {
 } span;
 
 static span number(double low, double high) {
-    /* inf - inf and 0 x inf say nothing */
+    /* inf - inf says nothing */
     return (span){.low = isnan(low) ? -INFINITY : low, .high = isnan(high) ? INFINITY : high};
 }
 
+/* Of the corners of a product or quotient; 0 x inf and inf / inf count as 0, which the corners beside them make safe. */
 static double least(double a, double b, double c, double d) {
-    return isnan(a + b + c + d) ? NAN : fmin(fmin(a, b), fmin(c, d));
+    return fmin(fmin(isnan(a) ? 0 : a, isnan(b) ? 0 : b), fmin(isnan(c) ? 0 : c, isnan(d) ? 0 : d));
 }
 static double most(double a, double b, double c, double d) {
-    return isnan(a + b + c + d) ? NAN : fmax(fmax(a, b), fmax(c, d));
+    return fmax(fmax(isnan(a) ? 0 : a, isnan(b) ? 0 : b), fmax(isnan(c) ? 0 : c, isnan(d) ? 0 : d));
 }
 
 /* The same signal alone on both sides is the same value, whatever it is. */

@@ -113,7 +113,7 @@ static const tt_step *step_of(const tt_plan *p, tt_step_kind kind, size_t *ret_a
 static const tt_service_def *declared(tt_load *l, const tt_doc *node, tt_sv name, const char *what, const char *why) {
     tt_rules *r = l->r;
     int k = tt_rules_service(r, name);
-    if (k >= 0) return &r->services[k];
+    if (k >= 0 || l->services_unsure) return k >= 0 ? &r->services[k] : NULL;
     char say[160];
     tt_nearest near = tt_nearest_to(name);
     for (size_t i = 0; i < r->n_services; i++) tt_nearest_try(&near, r->services[i].name);
@@ -170,7 +170,7 @@ static void check_target(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
     for (size_t i = 0; i < p->n_steps; i++) sized = sized || p->steps[i].kind != TT_STEP_EJECT;
     check_protected(l, n->service, p->service, "target.service");
     if (!sized) return;
-    if (!l->r->n_services) {
+    if (!l->r->n_services && !l->services_unsure) {
         tt_load_fail(l, TT_EMISSING, n->service,
                      "no services are declared, and steps are sized from their capacity: add services: [{name: checkout, dcs: [dc-a, dc-b]}]");
         return;

@@ -401,7 +401,7 @@ tt_expr *tt_get_expr(tt_load *l, const tt_doc *node) {
     resolver x = {.r = l->r};
     tt_err err = {0};
     tt_expr *e = tt_expr_parse(l->r->arena, node, resolve, &x, &err);
-    if (e) return e;
+    if (e || (err.code == TT_EUNKNOWN && l->signals_unsure)) return e;
     if (err.code == TT_EUNKNOWN && x.unknown.n) {
         char say[160];
         tt_nearest near = tt_nearest_to(x.unknown);

@@ -35,7 +35,8 @@ typedef struct {
     tt_plan_nodes *plans;
     tt_service_nodes *services;
     const tt_doc **anomalies;
-    tt_pos last_pos; /* file names are copied once each, mostly */
+    bool signals_unsure, anomalies_unsure, services_unsure; /* some could not be read: a name nobody declares may be theirs */
+    tt_pos last_pos;                                        /* file names are copied once each, mostly */
 } tt_load;
 
 /* ---- plan_fields.c: reporting, and values from nodes. A getter leaves *ret alone when `node` is NULL (the default stands, true) and

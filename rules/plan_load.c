@@ -94,7 +94,12 @@ static void gather(tt_load *l, const tt_doc *const docs[], size_t n_docs, parts 
                     p->item[s][p->n[s]++] = node[s];
                 continue;
             }
-            if (!tt_read_list(l, node[s], sections[s].name, sections[s].example, SIZE_MAX - 1)) continue;
+            if (!tt_read_list(l, node[s], sections[s].name, sections[s].example, SIZE_MAX - 1)) {
+                l->signals_unsure = l->signals_unsure || s == S_SIGNALS;
+                l->anomalies_unsure = l->anomalies_unsure || s == S_ANOMALIES;
+                l->services_unsure = l->services_unsure || s == S_SERVICES;
+                continue;
+            }
             for (size_t i = 0; i < node[s]->n; i++) {
                 if (p->n[s] == sections[s].max) {
                     tt_load_fail(l, TT_ELIMIT, &node[s]->items[i], "more than %zu %s: this and those behind it are too many", sections[s].max,
@@ -217,7 +222,10 @@ static void load_signal(tt_load *l, const tt_doc *item) {
     const tt_key keys[] = {{"name", &name},       {"query", &query},   {"reports", &reports}, {"every", &every},
                            {"max_age", &max_age}, {"window", &window}, {"across", &across},   {"labels", &labels}};
     tt_read_keys(l, item, "a signal", "{name: error_ratio, query: ...}", keys, TT_COUNT(keys));
-    if (item->kind != TT_DOC_MAP) return;
+    if (item->kind != TT_DOC_MAP) {
+        l->signals_unsure = true;
+        return;
+    }
     tt_signal_def s = {.pos = tt_load_pos(l, item->pos)};
     if (!name) tt_load_fail(l, TT_EMISSING, item, "a signal without a name: add name: error_ratio, or whatever it measures");
     bool named = name && signal_name(l, name, &s.name);
@@ -251,7 +259,10 @@ static void load_signal(tt_load *l, const tt_doc *item) {
     tt_get_choice(l, across, "across", across_names, TT_COUNT(across_names), &fold);
     s.across = (tt_across)fold;
     load_renames(l, labels, &s);
-    if (named) r->signals[r->n_signals++] = s;
+    if (named)
+        r->signals[r->n_signals++] = s;
+    else
+        l->signals_unsure = true;
 }
 
 /* ---- services ---- */
@@ -313,7 +324,10 @@ static void load_service(tt_load *l, const tt_doc *item) {
     const tt_doc *name = NULL, *dcs = NULL, *calls = NULL, *inner = NULL;
     const tt_key keys[] = {{"name", &name}, {"dcs", &dcs}, {"calls", &calls}, {"inner_loop", &inner}};
     tt_read_keys(l, item, "a service", "{name: checkout, dcs: [dc-a, dc-b]}", keys, TT_COUNT(keys));
-    if (item->kind != TT_DOC_MAP) return;
+    if (item->kind != TT_DOC_MAP) {
+        l->services_unsure = true;
+        return;
+    }
     tt_service_def s = {.pos = tt_load_pos(l, item->pos)};
     if (!name) tt_load_fail(l, TT_EMISSING, item, "a service without a name: add name: checkout, or whatever it is called in your labels");
     bool named = name && tt_get_name(l, name, "a service's name", &s.name);
@@ -324,7 +338,10 @@ static void load_service(tt_load *l, const tt_doc *item) {
     load_dcs(l, item, dcs, &s);
     tt_get_bool(l, inner, "inner_loop", &s.inner_loop);
     if (calls && !tt_read_list(l, calls, "calls", "[recommendations, payments]", TT_CALLS_MAX)) calls = NULL;
-    if (!named) return;
+    if (!named) {
+        l->services_unsure = true;
+        return;
+    }
     /* Names are looked up when all services are known; until then `calls` is kept as written. */
     tt_service_nodes *n = &l->services[r->n_services];
     for (size_t i = 0; calls && i < calls->n; i++) n->calls[i] = &calls->items[i];
@@ -340,6 +357,7 @@ static void resolve_calls(tt_load *l, uint32_t service) {
         tt_sv name = {0};
         if (!tt_get_name(l, node, "a called service", &name)) continue;
         int k = tt_rules_service(r, name);
+        if (k < 0 && l->services_unsure) continue;
         if (k < 0) {
             char say[160];
             tt_nearest near = tt_nearest_to(name);
@@ -367,7 +385,10 @@ static void load_anomaly(tt_load *l, const tt_doc *item) {
     const tt_key keys[] = {{"name", &name},       {"when", &when}, {"alert", &alert},      {"for", &hold},
                            {"clear_for", &clear}, {"slo", &slo},   {"baseline", &baseline}};
     tt_read_keys(l, item, "an anomaly", "{name: overload, when: error_ratio > 5%, for: 10s}", keys, TT_COUNT(keys));
-    if (item->kind != TT_DOC_MAP) return;
+    if (item->kind != TT_DOC_MAP) {
+        l->anomalies_unsure = true;
+        return;
+    }
     tt_anomaly_def a = {.pos = tt_load_pos(l, item->pos)};
     if (!name) tt_load_fail(l, TT_EMISSING, item, "an anomaly without a name: add name: overload, or whatever it is; plans refer to it");
     bool named = name && tt_get_name(l, name, "an anomaly's name", &a.name);
@@ -396,6 +417,7 @@ static void load_anomaly(tt_load *l, const tt_doc *item) {
     a.clear_ns = a.for_ns;
     tt_get_duration(l, clear, "clear_for", 0, TT_SECONDS(86400), &a.clear_ns);
     if (!named) {
+        l->anomalies_unsure = true;
         release(r->matcher, &a.alert);
         return;
     }

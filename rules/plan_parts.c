@@ -80,7 +80,7 @@ static void load_on(tt_load *l, const tt_doc *on, const tt_doc *item, tt_plan *p
         size_t i = 0;
         for (; i < r->n_anomalies && !tt_sv_eq(r->anomalies[i].name, name); i++) tt_nearest_try(&near, r->anomalies[i].name);
         p->anomaly = (uint32_t)i;
-        if (i == r->n_anomalies)
+        if (i == r->n_anomalies && !l->anomalies_unsure)
             tt_load_fail(l, TT_EUNKNOWN, anomaly, "anomaly %s is not declared%s", tt_show(anomaly).text,
                          near.best.n ? tt_nearest_say(&near, say) : ": give it under `anomalies`");
     }

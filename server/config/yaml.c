@@ -73,7 +73,6 @@ static const char *byte_at(builder *b, size_t line, size_t column) {
     if (!b->line_start || line < b->line) {
         b->line_start = b->text.p;
         b->line = 0;
-        if (b->text.n >= 3 && memcmp(b->text.p, "\xEF\xBB\xBF", 3) == 0) b->line_start += 3;
     }
     while (b->line < line) {
         const char *nl = memchr(b->line_start, '\n', (size_t)(end - b->line_start));
@@ -355,6 +354,7 @@ static bool build(builder *b) {
 }
 
 const tt_doc *tt_yaml_parse(tt_arena *arena, const char *file_name, tt_sv text, const tt_yaml_limits *limits, tt_err *err) {
+    if (text.n >= 3 && memcmp(text.p, "\xEF\xBB\xBF", 3) == 0) text = (tt_sv){text.p + 3, text.n - 3}; /* a byte order mark is no column */
     builder b = {.arena = arena, .text = text, .limits = limits ? limits : &tt_yaml_plan_limits, .err = err};
     tt_sv file = tt_arena_copy(arena, tt_sv_of(file_name));
     b.file = file.p ? file.p : "";

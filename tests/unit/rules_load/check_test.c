@@ -1,0 +1,369 @@
+/* Each check: one thing is changed in a good document, and exactly the problems named must be told, where the @ stand. */
+#include "load.h"
+
+static char *replaced(const char *text, const char *find, const char *with) {
+    const char *at = strstr(text, find);
+    if (!at) ROW_FAIL(find, "is not in the document");
+    char *out = calloc(1, strlen(text) + strlen(with) + 1);
+    memcpy(out, text, (size_t)(at - text));
+    strcat(out, with);
+    strcat(out, at + strlen(find));
+    return out;
+}
+
+enum { EXPECTED_MAX = 8 };
+
+/* Takes the @ out and says where they stood. */
+static size_t take_marks(char *text, uint32_t line[EXPECTED_MAX], uint32_t column[EXPECTED_MAX]) {
+    size_t n = 0;
+    uint32_t l = 1, c = 1;
+    char *to = text;
+    for (const char *p = text; *p; p++) {
+        if (*p == '@' && n < EXPECTED_MAX) {
+            line[n] = l;
+            column[n++] = c;
+            continue;
+        }
+        c++;
+        if (*p == '\n') {
+            l++;
+            c = 1;
+        }
+        *to++ = *p;
+    }
+    *to = '\0';
+    return n;
+}
+
+static void expect(const char *row, const char *marked, const char *says) {
+    uint32_t line[EXPECTED_MAX], column[EXPECTED_MAX];
+    char *text = strdup(marked);
+    size_t n = take_marks(text, line, column);
+    loaded l;
+    load_text(&l, text);
+    bool good = (l.rules == NULL) == (n > 0) && l.n_errs == n;
+    char want[200];
+    for (size_t i = 0; good && i < n; i++) {
+        size_t len = strcspn(says, "|");
+        snprintf(want, sizeof(want), "%.*s", (int)len, says);
+        says += len + (says[len] == '|');
+        good = l.errs[i].line == line[i] && l.errs[i].column == column[i] && strstr(l.errs[i].text, want) && strcmp(l.errs[i].file, "a.yaml") == 0;
+        if (!good) print_error("problem %zu should be at %u:%u and say \"%s\"\n", i + 1, line[i], column[i], want);
+    }
+    if (!good) {
+        print_errs(&l);
+        ROW_FAIL(row, "%zu problems, %zu expected", l.n_errs, n);
+    }
+    unload(&l);
+    free(text);
+}
+
+typedef struct {
+    const char *find, *with, *says;
+} row;
+
+static void run(const row *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        char *text = replaced(good_text, rows[i].find, rows[i].with);
+        expect(rows[i].with, text, rows[i].says);
+        free(text);
+    }
+}
+
+static void keys_and_types(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"priorities:", "@priorites:", "unknown key \"priorites\" in the document: did you mean \"priorities\"?"},
+        {"guardrails:\n", "@zebra: 1\nguardrails:\n", "unknown key \"zebra\" in the document: it may have priorities, services"},
+        {"    every: 5s\n", "    @evry: 5s\n", "unknown key \"evry\" in a signal: did you mean \"every\"?"},
+        {"every: 5s", "every: @5", "\"5\" has no unit: write a duration such as 5s or 5ms"},
+        {"every: 5s", "every: @soon", "is not a duration: write one such as 250ms"},
+        {"every: 5s", "every: @2h", "out of range: write 100ms to 1h"},
+        {"every: 5s", "every: @[5s]", "every is one value, such as 30s, not a list"},
+        {"every: 5s", "every:@", "every has no value"},
+        {"every: 5s", "every: 5s\n    max_age: @2s", "shorter than every"},
+        {"inner_loop: true", "inner_loop: @yes", "write true or false"},
+        {"inner_loop: true", "inner_loop: @\"true\"", "text because of its quotes"},
+        {"capacity_rps: 140", "capacity_rps: @\"140\"", "text because of its quotes"},
+        {"capacity_rps: 140", "capacity_rps: @many", "is not a number"},
+        {"capacity_rps: 140", "capacity_rps: @-1", "out of range: write 0 to 1000000000"},
+        {"capacity_rps: 140", "capacity_rps: @0", "no capacity"},
+        {"signals:\n", "signals: @{}\n@signals2:\n", "signals is a list, not a map|unknown key \"signals2\""},
+        {"settle: {hold: 30s, within: 5m}", "settle: @30s", "settle is a map, not \"30s\": write it like {hold: 60s, within: 10m}"},
+        {"steps: [limit: {}]", "steps: @limit", "steps is a list, not \"limit\""},
+        {"  - name: by-hand\n", "  - @text\n  - name: by-hand\n", "a plan is a map, not \"text\""},
+        {"max: 80%", "max: @80", "out of range: write more than 0%, up to 100%; a percentage needs its % sign"},
+        {"max: 80%", "max: @130%", "out of range: write more than 0%, up to 100%"},
+        {"max: 80%", "max: @0%", "does nothing"},
+        {"max: 80%", "max: @lots", "not a share"},
+        {"max_concurrent_loops: 7", "max_concurrent_loops: @0", "out of range: write 1 to 10000"},
+        {"max_concurrent_loops: 7", "max_concurrent_loops: @1.5", "not a whole number"},
+        {"mode: auto", "mode: @atuo", "mode \"atuo\" is not known: did you mean \"auto\"?"},
+        {"mode: auto", "mode: @robot", "write one of observe, advise, approve, auto"},
+    };
+    run(rows, TT_COUNT(rows));
+}
+
+static void names(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"[critical, normal, batch]\ns", "[critical, normal, batch, @normal]\ns", "priority \"normal\" is named twice"},
+        {"[critical, normal, batch]\ns", "[critical, normal, batch, d, e, f, g, h, @i]\ns", "at most 8"},
+        {"- name: recommendations\n", "- name: recommendations\n    dcs: [dc-a]\n  - name: front@ page\n", "only letters, digits and"},
+        {"- name: recommendations\n", "- name: recommendations\n    dcs: [dc-a]\n  - name: @checkout\n",
+         "service \"checkout\" is declared twice, first in a.yaml:7"},
+        {"- name: p99_ms\n", "- name: p99_ms\n    reports: latency_p99_ms\n  - name: @error_ratio\n",
+         "signal \"error_ratio\" is declared twice, first in a.yaml:13"},
+        {"- name: p99_ms\n", "- name: p99_ms\n    reports: latency_p99_ms\n  - name: p99@-ms\n", "small letters, digits and _ only"},
+        {"- name: p99_ms\n", "- name: p99_ms\n    reports: latency_p99_ms\n  - name: @and\n", "expressions use this word themselves"},
+        {"- name: paged\n", "- name: paged\n    alert: {name: x}\n  - name: @overload\n",
+         "anomaly \"overload\" is declared twice, first in a.yaml:22"},
+        {"- name: by-hand", "- name: @shed", "plan \"shed\" is declared twice, first in a.yaml:28"},
+        {"- name: by-hand\n", "- name: @\"\"\n", "is empty"},
+        {"- name: by-hand\n", "- name: @-x\n", "starts with a letter"},
+        {"reports: latency_p99_ms\n", "reports: @latency_p99\n", "did you mean \"latency_p99_ms\"?"},
+        {"reports: latency_p99_ms\n", "query: x\n    reports: @latency_p99_ms\n", "query or reports, not both"},
+        {"  - name: p99_ms\n    reports: latency_p99_ms\n", "  - @name: p99_ms\n", "a signal needs a query, or reports"},
+        {"reports: latency_p99_ms\n", "reports: latency_p99_ms\n    labels: @{a: b}\n", "load reports have service and dc already"},
+        {"{service: to_service}", "@to_service", "labels is a map, not \"to_service\""},
+        {"{service: to_service}", "{service: @to-service}", "not the name of a label"},
+        {"{service: to_service}", "{@9: to_service}", "not the name of a label"},
+        {"[30s]", "@[1y]", "the range in this query can't be read"},
+        {"anomaly: paged", "anomaly: @pagd", "anomaly \"pagd\" is not declared: did you mean \"paged\"?"},
+        {"anomaly: paged", "anomaly: @zebra", "is not declared: give it under `anomalies`"},
+        {"priority: batch", "priority: @batsch", "did you mean \"batch\"?"},
+        {"keep: [critical, normal]", "keep: [critical, @critical]", "limit.keep names \"critical\" twice"},
+        {"keep: [critical, normal]", "keep: @[]", "limit.keep is empty"},
+        {"by: measured_capacity", "by: @guess", "limit.by \"guess\" is not known: write one of measured_capacity"},
+    };
+    run(rows, TT_COUNT(rows));
+    expect("missing names", "signals:\n  - @query: x\nanomalies:\n  - @alert: {name: x}\nservices:\n  - @dcs: [a]\nplans:\n  - @@@@@{}\n",
+           "a signal without a name|an anomaly without a name|a service without a name|a plan without a name|a plan needs on|a plan needs a target|a "
+           "plan needs steps|a plan needs keep");
+}
+
+static void services(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"calls: [recommendations]", "calls: [@recomendations]", "did you mean \"recommendations\"?"},
+        {"calls: [recommendations]", "calls: [@zebra]", "is not declared: give it under `services`"},
+        {"calls: [recommendations]", "calls: [recommendations, @recommendations]", "named twice"},
+        {"calls: [recommendations]", "calls: [recommendations, @front]", "services call in a circle, front -> checkout -> front"},
+        {"calls: [recommendations]", "calls: [recommendations, @checkout]", "services call in a circle, checkout -> checkout"},
+        {"    dcs: [dc-a]\n", "    dcs: [dc-a]\n    calls: [@front]\n", "front -> checkout -> recommendations -> front"},
+        {"dcs: {dc-a: {weight: 60%", "dcs: @{dc-a: {weight: 50%", "weights sum to 90.0%, not to 100%"},
+        {"dcs: {dc-a: {weight: 60%, capacity_rps: 140}", "dcs: @{dc-a: {capacity_rps: 140}", "1 of 2 data centers have a weight"},
+        {"{weight: 40%}", "{@wieght: 40%, weight: 40%}", "did you mean \"weight\"?"},
+        {"    dcs: [dc-a]\n", "    dcs: @[]\n", "names 0 data centers"},
+        {"    dcs: [dc-a]\n", "    dcs: [dc-a, @dc-a]\n", "named twice"},
+        {"    dcs: [dc-a]\n", "    dcs: @dc-a\n", "a list or a map, not \"dc-a\""},
+        {"  - name: recommendations\n    dcs: [dc-a]\n", "  - @name: recommendations\n", "a service needs dcs"},
+    };
+    run(rows, TT_COUNT(rows));
+}
+
+static void anomalies(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"when: error_ratio > 5% and", "when: @eror_ratio > 5% and", "signal \"eror_ratio\" is not declared: did you mean \"error_ratio\"?"},
+        {"when: error_ratio > 5% and", "when: error_ratio > 5% and @zebra > 1 and", "\"zebra\" is not declared: give it under `signals`"},
+        {"when: error_ratio > 5% and offered_rps > 50", "when: >\n      error_ratio > 5%\n        and offered_rps > @> 50", "\">\" where a signal"},
+        {"when: error_ratio > 5% and", "when: @error_ratio > 5 and", "can never hold, so nothing would ever answer"},
+        {"when: error_ratio > 5% and offered_rps > 50", "when: @offered_rps >= 0", "always holds, so it would be an anomaly for ever"},
+        {"when: error_ratio > 5% and offered_rps > 50", "when: @1 > 0", "reads no signal"},
+        {"when: error_ratio > 5% and offered_rps > 50", "slo: @{objective: 99.9%}", "slo is not supported yet: write a threshold with `when`"},
+        {"when: error_ratio > 5% and offered_rps > 50", "baseline: @{season: 1d}", "baseline is not supported yet: write a threshold with `when`"},
+        {"    for: 10s\n", "    for: 10s\n    alert: @{name: x}\n", "when or alert, not both"},
+        {"    for: 10s\n", "    for: @25h\n", "out of range: write 0s to 1d"},
+        {"  - name: paged\n    alert: {name: /HighErrorRate|LatencySLO/}\n", "  - @name: paged\n", "an anomaly needs when"},
+        {"{name: /HighErrorRate|LatencySLO/}", "@x", "alert is a map, not \"x\""},
+        {"{name: /HighErrorRate|LatencySLO/}", "@{}", "alert needs the name it answers"},
+        {"{name: /HighErrorRate|LatencySLO/}", "{name: /High@(?<x>.+)/}", "the named group \"x\" goes nowhere"},
+        {"{name: /HighErrorRate|LatencySLO/}", "{name: '/High(@/'}", "missing closing parenthesis"},
+        {"{name: /HighErrorRate|LatencySLO/}", "{name: @/High}", "a pattern stands between two slashes"},
+    };
+    run(rows, TT_COUNT(rows));
+}
+
+static void variables(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"service: /^(?<svc>.+)$/", "service: /^(?<svc>.+)-@(?<rest>.+)$/", "variable \"rest\" is never used: write $rest"},
+        {"service: /^(?<svc>.+)$/", "service: '/^(?<svc>.+)-@(?P<rest>.+)$/'", "variable \"rest\" is never used"},
+        {"dc: /^(?<dc>.+)$/}}", "dc: /^(?<dc>.+)$/, region: /^@(?<svc>.+)$/}}", "variable \"svc\" is made twice, first at line 29"},
+        {"target: {service: $svc, dc: $dc}", "target: {service: $svc, dc: @dc-$dc}", "a variable stands alone"},
+        {"target: {service: checkout, dc: dc-a}", "target: {service: checkout, dc: @$dc}", "make it in on.labels"},
+        {"labels: {dc: dc-a}", "labels: {dc: @$dc}", "variables are made here, not used"},
+        {"labels: {dc: dc-a}", "labels: @dc-a", "on.labels is a map"},
+        {"labels: {dc: dc-a}", "labels: {dc: @\"\"}", "is empty"},
+    };
+    run(rows, TT_COUNT(rows));
+    char *text = replaced(good_text, "target: {service: $svc,", "target: {service: @$svcc,");
+    expect("a slip in a variable is told once, not as unused too", text, "no variable \"$svcc\" in this plan: did you mean \"$svc\"?");
+    free(text);
+    /* What a pattern that can't be read would have made is not missed as well. */
+    text = replaced(good_text, "dc: /^(?<dc>.+)$/}}", "dc: '/^(?<dc>.+$/@'}}");
+    char *at = strstr(text, "/@'");
+    memcpy(at, "@/'", 3);
+    expect("unreadable pattern", text, "missing closing parenthesis");
+    free(text);
+}
+
+static void plans(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"keep: [error_ratio <= 1%, p99_ms <= 250]", "keep: [@error_ratio < 0, p99_ms <= 250]", "can never hold, so the plan could never settle"},
+        {"keep: [error_ratio <= 1%, p99_ms <= 250]", "keep: [@error_ratio <= 1, p99_ms <= 250]",
+         "always holds, so the plan would settle whatever happens"},
+        {"keep: [error_ratio <= 1%, p99_ms <= 250]", "keep: @[p99_ms <= 250, p99_ms > 300]", "two of them exclude each other"},
+        {"keep: [error_ratio <= 1%, p99_ms <= 250]", "keep: [error_ratio <= 1%, p99_ms <= @p99_m]", "did you mean \"p99_ms\"?"},
+        {"keep: [error_ratio <= 1%, p99_ms <= 250]", "keep: @[]", "a plan without an aim never settles"},
+        {"keep: [error_ratio <= 1%, p99_ms <= 250]", "keep: @error_ratio <= 1%", "keep is a list"},
+        {"steps: [limit: {}]", "steps: @[]", "steps is empty"},
+        {"steps: [limit: {}]", "steps: [@limit]", "a step is a map with one key, not \"limit\""},
+        {"steps: [limit: {}]", "steps: [@limt: {}]", "unknown step \"limt\": did you mean \"limit\"?"},
+        {"steps: [limit: {}]", "steps: [@retry: {}]", "step retry is not supported yet"},
+        {"steps: [limit: {}]", "steps: [@timeout: {}]", "step timeout is not supported yet"},
+        {"steps: [limit: {}]", "steps: [@hedge: {}]", "step hedge is not supported yet"},
+        {"steps: [limit: {}]", "steps: [@isolate: {}]", "step isolate is not supported yet"},
+        {"steps: [limit: {}]", "steps: [@explode: {}]", "unknown step \"explode\": a plan may use degrade, limit"},
+        {"steps: [limit: {}]", "steps:\n      - drop:\n        @priority: batch", "a step has one key, its kind: indent \"priority\" under \"drop\""},
+        {"steps: [limit: {}]", "steps: [limit: {}, @limit: {}]", "this limit repeats the one at line"},
+        {"steps: [limit: {}]", "steps: [drop: {priority: batch}, @drop: {priority: batch}]", "this drop repeats the one"},
+        {"steps: [limit: {}]", "steps: [drop: @{}]", "drop needs the priority"},
+        {"steps: [limit: {}]", "steps: [@eject: {}]", "eject takes one instance out and the target has none"},
+        {"gain: [1.14, 1.33]", "gain: [1.14, @1.14]", "does not rise over the level before"},
+        {"gain: [1.14, 1.33]", "gain: [@0.9, 1.33]", "is below 1"},
+        {"gain: [1.14, 1.33]", "gain: @[1.14]", "gain has 1 factors for 2 levels"},
+        {"gain: [1.14, 1.33]", "gain: @1.14", "gain is a list"},
+        {"degrade: {service: checkout, feature: related, levels: 2, gain: [1.14, 1.33]}",
+         "degrade: @{service: checkout, feature: related, levels: 2}", "degrade needs gain"},
+        {"degrade: {service: checkout, feature: related,", "degrade: @{service: checkout,", "degrade needs the feature"},
+        {"levels: 2", "levels: @9", "out of range: write 1 to 8"},
+        {"degrade: {service: checkout,", "degrade: {service: @chekout,",
+         "degrade.service \"chekout\" is not declared under services: did you mean \"checkout\"?"},
+        {"degrade: {service: checkout,", "degrade: {service: @$dc,", "neither the target's own variable nor a service"},
+        {"degrade: {service: checkout,", "degrade: {service: $svc,", ""},
+        {"shift: {from: $dc, max: 40%}", "shift: {from: @dc-b, max: 40%}", "shift.from \"dc-b\" is not the target's data center"},
+        {"approve: required", "approve: @yes", "approve \"yes\" is not known: write one of required"},
+        {"{service: checkout, dc: dc-a}", "{service: @chekout, dc: dc-a}",
+         "target.service \"chekout\" is not declared under services: did you mean \"checkout\"?"},
+        {"{service: checkout, dc: dc-a}", "{service: @zebra, dc: dc-a}", "steps are sized from its capacity"},
+        {"{service: checkout, dc: dc-a}", "{service: checkout, dc: @dc-x}", "service checkout has no data center \"dc-x\": did you mean \"dc-a\"?"},
+        {"{service: checkout, dc: dc-a}", "@{dc: dc-a}", "target needs a service"},
+        {"target: {service: checkout, dc: dc-a}", "target: @checkout", "target is a map"},
+        {"settle: {hold: 30s, within: 5m}", "settle: {hold: 30s, within: @30s}", "not longer than settle.hold 30s"},
+        {"settle: {hold: 30s, within: 5m}", "settle: {hold: @10m}", "settle.within 10m is not longer than settle.hold 10m"},
+        {"on_no_data: hold", "on_no_data: @open", "silence is neither health nor failure"},
+        {"otherwise: {page: web-oncall}", "otherwise: @{}", "otherwise needs whom to call"},
+        {"recover: {after: 1m, step: 20%", "recover: {after: 1m, step: @0", "does nothing"},
+        {"approval: {within: 2m}", "approval: {within: @10ms}", "out of range"},
+    };
+    run(rows, TT_COUNT(rows));
+}
+
+static void crossed(void **state) {
+    (void)state;
+    static const row rows[] = {
+        /* each step that acts in a data center, in a target without one */
+        {"target: {service: checkout, dc: dc-a}\n    keep: [error_ratio <= 1%]\n    steps: [limit: {}]",
+         "target: {service: checkout}\n    keep: [error_ratio <= 1%]\n    steps: [@limit: {}, @drop: {priority: batch}, @shift: {}, @cutover: {}]",
+         "limit acts in one data center|drop acts in one data center|shift acts in one data center|cutover acts in one data center"},
+        {"target: {service: checkout, dc: dc-a}\n    keep: [error_ratio <= 1%]\n    steps: [limit: {}]",
+         "target: {service: recommendations, dc: dc-a}\n    keep: [error_ratio <= 1%]\n    steps: [@shift: {}]",
+         "shift has nowhere to go: service recommendations has one data center only"},
+        {"target: {service: checkout, dc: dc-a}\n    keep: [error_ratio <= 1%]\n    steps: [limit: {}]",
+         "target: {service: undeclared, dc: dc-a, instance: i}\n    keep: [error_ratio <= 1%]\n    steps: [eject: {}]", ""},
+        {"most_targets_bad: {share: 50%, at_least: 4, then: freeze}", "most_targets_bad: {share: 50%, at_least: 4, then: @page}",
+         "write one of freeze"},
+        {"protected: [payments, /^auth-/]", "protected: [payments, '/^auth@(?<x>.)/']", "the named group \"x\" goes nowhere"},
+        {"lock_out: {reversals: 4, for: 20m}", "lock_out: {reversals: @0, for: 20m}", "out of range"},
+        {"  lock_out: {reversals: 4, for: 20m}", "  lock_out: {@revresals: 4}", "did you mean \"reversals\"?"},
+        /* the same anomaly, labels and target */
+        {"guardrails:\n",
+         "  - name: again\n    on: @{anomaly: paged, labels: {dc: dc-a}}\n    target: {service: checkout, dc: dc-a}\n    keep: [error_ratio <= 2%]\n "
+         "   steps: [drop: {priority: batch}]\nguardrails:\n",
+         "plan again answers the same anomaly, labels and target as plan by-hand (a.yaml:44)"},
+        {"guardrails:\n",
+         "  - name: again\n    on: {anomaly: paged, labels: {dc: dc-a, x: y}}\n    target: {service: checkout, dc: dc-a}\n    keep: [error_ratio <= "
+         "2%]\n    steps: [drop: {priority: batch}]\nguardrails:\n",
+         ""},
+    };
+    run(rows, TT_COUNT(rows));
+    char *text = replaced(good_text, "protected: [payments,", "protected: [checkout,"),
+         *marked = replaced(text, "degrade: {service: checkout", "degrade: {service: @checkout");
+    free(text);
+    text = replaced(marked, "target: {service: checkout", "target: {service: @checkout");
+    expect("protected by name", text,
+           "degrade.service \"checkout\" is protected by checkout (a.yaml:52)|target.service \"checkout\" is protected by checkout");
+    free(text), free(marked);
+    text = replaced(good_text, "/^auth-/", "/^check/"), marked = replaced(text, "degrade: {service: checkout", "degrade: {service: front");
+    free(text);
+    text = replaced(marked, "target: {service: checkout", "target: {service: @checkout");
+    expect("protected by pattern", text, "target.service \"checkout\" is protected by /^check/");
+    free(text), free(marked);
+    expect("no services",
+           "signals: [{name: e, query: q}]\nanomalies: [{name: a, when: e > 1}]\nplans: [{name: p, on: {anomaly: a}, target: {service: @s, dc: d}, "
+           "keep: [e < 1], steps: [limit: {}]}]\n",
+           "no services are declared");
+}
+
+static void over_files(void **state) {
+    (void)state;
+    static const char *const texts[] = {"signals: [{name: e, query: q}]\npriorities: [a]\nguardrails: {}\n",
+                                        "signals: [{name: e, query: q}]\npriorities: [b]\nguardrails: {}\n"};
+    static const struct {
+        uint32_t line, column;
+        const char *says;
+    } want[] = {
+        {1, 18, "first in a.yaml:1"}, {2, 13, "priorities stands twice, first in a.yaml:2"}, {3, 13, "guardrails stands twice, first in a.yaml:3"}};
+    loaded l;
+    load_texts(&l, texts, 2);
+    assert_null(l.rules);
+    assert_int_equal(l.n_errs, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(l.errs[i].file, "b.yaml");
+        assert_int_equal(l.errs[i].line, want[i].line);
+        assert_int_equal(l.errs[i].column, want[i].column);
+        assert_non_null(strstr(l.errs[i].text, want[i].says));
+    }
+    unload(&l);
+}
+
+static void all_at_once(void **state) {
+    (void)state;
+    expect("many",
+           "signals:\n  - {name: a, query: q, @evry: 5s}\nanomalies:\n  - {name: x, when: @b > 1}\n  - {name: y, slo: @{}}\nguardrails: "
+           "{max_capacity_removed: @140%}\n",
+           "did you mean \"every\"|signal \"b\" is not declared|slo is not supported yet|out of range");
+}
+
+static void no_room_for_errors(void **state) {
+    (void)state;
+    tt_arena *arena = tt_arena_new();
+    const tt_doc *doc = tt_yaml_parse(arena, "x", TT_SV("a: 1\nb: 2\nc: 3\n"), NULL, NULL);
+    tt_err errs[2];
+    size_t n = 77;
+    assert_null(tt_rules_load(&doc, 1, NULL, errs, 2, &n));
+    assert_int_equal(n, 2);
+    assert_null(tt_rules_load(&doc, 1, NULL, NULL, 0, &n));
+    assert_int_equal(n, 0);
+    doc = tt_yaml_parse(arena, "x", TT_SV("guardrails: {protected: [/a/]}\n"), NULL, NULL);
+    assert_null(tt_rules_load(&doc, 1, NULL, errs, 2, &n)); /* patterns without a matcher */
+    assert_int_equal(n, 1);
+    doc = tt_yaml_parse(arena, "x", TT_SV("- a\n"), NULL, NULL);
+    assert_null(tt_rules_load(&doc, 1, NULL, errs, 2, &n));
+    assert_int_equal(n, 1);
+    tt_arena_free(arena);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_and_types), cmocka_unit_test(names),
+        cmocka_unit_test(services),       cmocka_unit_test(anomalies),
+        cmocka_unit_test(variables),      cmocka_unit_test(plans),
+        cmocka_unit_test(crossed),        cmocka_unit_test(over_files),
+        cmocka_unit_test(all_at_once),    cmocka_unit_test(no_room_for_errors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
