@@ -73,14 +73,17 @@ static void site_wishes(tt_engine *e, draft *dr, tt_site *s) {
     tt_target t = {0};
     tt_copy_text(t.service, sizeof t.service, tt_sv_of(tt_service_cname(e, s->service)));
     tt_copy_text(t.dc, sizeof t.dc, tt_sv_of(tt_dc_cname(e, s)));
-    const tt_step *limit = tt_plan_step(l->plan, TT_STEP_LIMIT), *deg = tt_plan_step(l->plan, TT_STEP_DEGRADE);
-    if (s->cap_rps > 0 && limit) {
+    const tt_step *limit = tt_plan_step(l->plan, TT_STEP_LIMIT);
+    bool ratios = l->plan && !limit;
+    for (size_t p = 0; p < e->rules->n_priorities; p++) ratios |= s->drop[p] > 0;
+    if (s->cap_rps > 0 && !ratios) {
         tt_decision *d = wish(e, dr, &t, l);
         tt_act *a = add(d, TT_ACT_LIMIT);
         if (a) {
             a->value = s->cap_rps;
-            d->n_names = limit->n_keep;
-            for (uint32_t i = 0; i < limit->n_keep; i++) tt_copy_text(d->names[i], TT_NAME_MAX, e->rules->priorities[limit->keep[i]]);
+            /* A plan that is gone no longer says who is kept: then everybody, highest first, until it is wound back. */
+            d->n_names = limit ? limit->n_keep : (uint32_t)e->rules->n_priorities;
+            for (uint32_t i = 0; i < d->n_names; i++) tt_copy_text(d->names[i], TT_NAME_MAX, e->rules->priorities[limit ? limit->keep[i] : i]);
         }
     }
     for (size_t p = 0; p < e->rules->n_priorities; p++) {
@@ -90,21 +93,21 @@ static void site_wishes(tt_engine *e, draft *dr, tt_site *s) {
         a->value = s->drop[p];
         tt_copy_text(a->name, TT_NAME_MAX, e->rules->priorities[p]);
     }
-    if (s->level > 0 && deg) {
+    if (s->level > 0) {
         tt_target f = t;
-        if (deg->service.n && deg->service.p[0] != '$') tt_copy_text(f.service, sizeof f.service, deg->service);
+        memcpy(f.service, s->feature_service, sizeof f.service);
         tt_decision *d = wish(e, dr, &f, l);
         /* Two callers may want the same feature at different levels: the deeper one stands. */
         for (uint32_t i = 0; d && i < d->n_actions; i++)
-            if (d->actions[i].kind == TT_ACT_DEGRADE && tt_sv_eq(tt_sv_of(d->actions[i].name), deg->feature)) {
+            if (d->actions[i].kind == TT_ACT_DEGRADE && strcmp(d->actions[i].name, s->feature) == 0) {
                 if (s->level > d->actions[i].value) d->actions[i].value = s->level;
                 return;
             }
         tt_act *a = add(d, TT_ACT_DEGRADE);
         if (a) {
             a->value = s->level;
-            a->probe_ratio = deg->probe_ratio;
-            tt_copy_text(a->name, TT_NAME_MAX, deg->feature);
+            a->probe_ratio = s->probe_ratio;
+            memcpy(a->name, s->feature, sizeof a->name);
         }
     }
 }

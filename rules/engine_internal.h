@@ -120,6 +120,7 @@ typedef struct {
     uint32_t closure[TT_CLOSURE_MAX];
     tt_load load;
     tt_time judged_at;        /* sample time last looked at by the law */
+    tt_time looked_at;        /* tick in which it did */
 
     /* learned while nothing is wrong */
     double learned_rps;       /* 0: nothing learned */
@@ -138,6 +139,8 @@ typedef struct {
     double cap_rps;           /* 0: none */
     double drop[TT_PRIORITIES_MAX];
     uint32_t level;
+    char feature[TT_NAME_MAX], feature_service[TT_NAME_MAX]; /* what `level` is of: known even when the plan is gone */
+    double probe_ratio;
     int64_t hold_ns;          /* grows with every relapse */
     tt_time commanded_at, effective_at, violated_at, raised_at, lowered_at, unbound_since, flush_until;
     uint64_t commanded_version;
@@ -278,6 +281,7 @@ typedef struct {
     double value;
     tt_time at;        /* oldest of those folded */
     tt_quality quality;
+    bool hole;         /* a part of the sum was there a moment ago and isn't now: not known, rather than smaller */
 } tt_reading;
 tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *where);
 

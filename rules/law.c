@@ -126,12 +126,15 @@ void tt_site_set_level(tt_engine *e, tt_site *s, uint32_t level, const char *why
     const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE);
     char action[TT_NAME_MAX + 16], detail[2048];
     tt_target t;
-    if (d)
+    if (d && s->level == 0) {
         feature_target(e, s, d, &t);
-    else
-        entry_target(e, s, &t);
-    tt_sv feature = d ? d->feature : TT_SV("");
-    snprintf(action, sizeof action, "degrade:%.*s", TT_SV_ARG(feature));
+        memcpy(s->feature_service, t.service, sizeof s->feature_service);
+        tt_copy_text(s->feature, sizeof s->feature, d->feature);
+        s->probe_ratio = d->probe_ratio;
+    }
+    entry_target(e, s, &t);
+    memcpy(t.service, s->feature_service, sizeof t.service);
+    snprintf(action, sizeof action, "degrade:%.120s", s->feature);
     terms(e, s, detail, sizeof detail);
     tt_emit_action(e, l, &t, action, s->level ? (double)s->level : (double)NAN, level ? (double)level : (double)NAN, "level", detail, "%s", why);
     if (l) snprintf(l->why, sizeof l->why, "%s", why);
@@ -322,7 +325,8 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
         return;
     }
     s->unbound_since.ns = 0;
-    double g_up = inner_loop(e, s) ? raise_inner : raise_outer;
+    /* Every relapse halves the next raise and makes it wait (section 4). */
+    double g_up = (inner_loop(e, s) ? raise_inner : raise_outer) / (double)(1u << (l->reversals < 4 ? l->reversals : 4));
     double est = d->util_known && d->util > 0.2 ? cap_utilization * d->admitted / d->util : s->cap_rps * 1.05;
     double cap = fmin(fmax(est, 0.9 * s->cap_rps), s->cap_rps * (1 + g_up));
     if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
@@ -333,6 +337,7 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
         if (fabs(off) <= deadband * d->offered) return; /* else: the same cap, of another load */
     }
     if (cap > s->cap_rps && tt_since(e->now, s->raised_at) < tt_law_dead_time(e, s)) return;
+    if (cap > s->cap_rps && s->hold_ns > 0 && tt_since(e->now, s->violated_at) < s->hold_ns) return;
     tt_num(a, sizeof a, d->admitted);
     tt_num(b, sizeof b, cap);
     tt_pct(u, sizeof u, d->util);
@@ -413,6 +418,7 @@ static void site_step(tt_engine *e, tt_site *s) {
     if (s->load.at.ns <= s->judged_at.ns || !tt_site_judgeable(e, s)) return;
     if (s->flush_until.ns > e->now.ns) return;
     s->judged_at = s->load.at;
+    s->looked_at = e->now;
     s->bad_samples = s->bad ? s->bad_samples + 1 : 0;
     if (l->locked_until.ns > e->now.ns) return;
     /* A bad instance below explains it, and its ejection is under way: its effect comes first. */

@@ -179,7 +179,7 @@ static void start(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
         /* A site another loop had brought in is this loop's own now. */
         s->loop = (int32_t)(l - e->loops);
         if (tt_site_neutral(e, s)) {
-            s->acted = false;
+            /* `acted` stays: traffic that another loop has just sent here is still to be seen. */
             s->measured_rps = 0;
             s->hold_ns = 0;
         }

@@ -389,7 +389,7 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     c->arrived += total;
     c->completed += r->served;
     c->busy_s += fmin(r->served * k.hold_s, k.workers * dt);
-    c->worker_s += (double)(def->instances * def->workers) * dt;
+    c->worker_s += (double)(def->instances * def->workers) * tt_model_fault_amount(m, TT_FAULT_CAPACITY, (int)service, (int)dc, -1, 1) * dt;
     c->errors += r->errors;
     c->latency_sum += r->latency_sum;
     c->latency_n += r->latency_n;

@@ -220,16 +220,24 @@ typedef struct {
     tt_reading r;
     tt_across across;
     uint32_t n;
+    bool hole;
+    tt_quality hole_quality;
 } fold;
 
 static void fold_in(const tt_engine *e, const tt_series *s, fold *f) {
     tt_quality q = tt_series_quality(e, s);
     if (q != TT_Q_OK) {
         if (!f->n && (f->r.quality == TT_Q_NO_DATA || q > f->r.quality)) f->r.quality = q;
+        /* For as long as its last value would have been good, its absence may be a hole in the data; after that it is gone. */
+        bool sums = f->across == TT_ACROSS_SUM || f->across == TT_ACROSS_MEAN;
+        if (sums && s->at.ns > 0 && tt_since(e->now, s->at) <= e->rules->signals[s->signal].max_age_ns) {
+            f->hole = true;
+            f->hole_quality = q;
+        }
         return;
     }
     if (!f->n) {
-        f->r = (tt_reading){true, s->value, s->at, TT_Q_OK};
+        f->r = (tt_reading){true, s->value, s->at, TT_Q_OK, false};
     } else {
         switch (f->across) {
         case TT_ACROSS_SUM:
@@ -263,7 +271,7 @@ static bool series_fits(const tt_series *s, const tt_where *w) {
 }
 
 tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
-    fold f = {.r = {false, 0, e->now, TT_Q_NO_DATA}, .across = TT_ACROSS_MAX};
+    fold f = {.r = {false, 0, e->now, TT_Q_NO_DATA, false}, .across = TT_ACROSS_MAX};
     if (signal < 0) return f.r;
     const tt_series_table *t = &e->series;
     f.across = e->rules->signals[signal].across;
@@ -273,12 +281,13 @@ tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
     } else {
         const tt_sv none = {NULL, 0};
         const tt_sv keys[4][2] = {{w->service, w->dc}, {w->service, none}, {none, w->dc}, {none, none}};
-        for (int c = 0; c < 4 && !f.n; c++) {
+        for (int c = 0; c < 4 && !f.n && !f.hole; c++) {
             uint32_t b = (uint32_t)(bucket_hash((uint32_t)signal, keys[c][0], keys[c][1]) & (t->n_buckets - 1));
             for (int32_t k = t->buckets[b]; k >= 0; k = t->s[k].next)
                 if (t->s[k].signal == (uint32_t)signal && series_fits(&t->s[k], w)) fold_in(e, &t->s[k], &f);
         }
     }
+    if (f.hole) return (tt_reading){false, 0, e->now, f.hole_quality, true};
     if (f.n > 1 && f.across == TT_ACROSS_MEAN) f.r.value /= (double)f.n;
     return f.r;
 }

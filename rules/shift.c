@@ -56,19 +56,19 @@ static void push(tt_engine *e, tt_group *g, uint32_t service, const double share
 
 void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why) {
     double share[TT_DCS_MAX];
-    bool home = true;
+    bool home;
     tt_loop *l = g->loop >= 0 ? &e->loops[g->loop] : NULL;
     tt_target t = {0};
     uint32_t service = e->sites[g->first_site].service;
     tt_copy_text(t.service, sizeof t.service, e->rules->services[service].name);
+    /* All go the same part of their way, so that the shares still sum to 1. */
+    double part = 1;
     for (uint32_t i = 0; i < g->n_sites; i++) {
-        double h = tt_home_share(e, &e->sites[g->first_site + i]), d = h - g->share[i];
-        if (fabs(d) > 0.25) {
-            d = d > 0 ? 0.25 : -0.25;
-            home = false;
-        }
-        share[i] = g->share[i] + d;
+        double d = fabs(tt_home_share(e, &e->sites[g->first_site + i]) - g->share[i]);
+        if (d * part > 0.25) part = 0.25 / d;
     }
+    home = part >= 1;
+    for (uint32_t i = 0; i < g->n_sites; i++) share[i] = g->share[i] + part * (tt_home_share(e, &e->sites[g->first_site + i]) - g->share[i]);
     for (uint32_t i = 0; i < g->n_sites; i++) {
         char action[TT_NAME_MAX + 8];
         tt_site *s = &e->sites[g->first_site + i];
@@ -296,7 +296,7 @@ void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
         tt_site *s = &e->sites[g->first_site + i];
         tt_loop *l = tt_site_loop(e, s);
         if (!l || !mover(e, s) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) continue;
-        if (!s->load.known || s->judged_at.ns != s->load.at.ns) continue; /* the law has not just judged it */
+        if (!s->load.known || s->looked_at.ns != e->now.ns) continue; /* once for each sample, and only one that is judgeable */
         bool local = s->bad && s->load.refused_ratio <= 0.01 && s->load.fail_ratio > 0.05 && peers_are_well(e, g, s);
         if (!local && s->saturated && !s->faulty) {
             relieve(e, g, service, s, l);

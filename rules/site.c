@@ -128,11 +128,20 @@ static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
         l->missing = offered.known ? "ok_rps" : "offered_rps";
         return;
     }
+    tt_reading refused = get(&k, TT_LOAD_REFUSED), dropped = get(&k, TT_LOAD_DROPPED), admitted = get(&k, TT_LOAD_ADMITTED);
+    /* A signal that nobody gives is 0; one with a hole in it is not, or what was refused would look like failures. */
+    const tt_reading *const parts[] = {&refused, &dropped, &admitted};
+    static const char *const names[] = {"refused_rps", "dropped_rps", "admitted_rps"};
+    for (int i = 0; i < 3; i++)
+        if (parts[i]->hole) {
+            l->quality = parts[i]->quality;
+            l->missing = names[i];
+            return;
+        }
     l->known = true;
     l->quality = TT_Q_OK;
     l->offered = offered.value;
     l->ok = ok.value;
-    tt_reading refused = get(&k, TT_LOAD_REFUSED), dropped = get(&k, TT_LOAD_DROPPED), admitted = get(&k, TT_LOAD_ADMITTED);
     l->refused = refused.known ? refused.value : 0;
     l->dropped = dropped.known ? dropped.value : 0;
     l->admitted = admitted.known ? admitted.value : l->offered - l->refused - l->dropped;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define SITE_NUMBERS(X)                                                                                                                              \
-    X(learned_rps) X(latency_base_ms) X(measured_rps) X(cap_rps) X(ack_share)
+    X(learned_rps) X(latency_base_ms) X(measured_rps) X(cap_rps) X(ack_share) X(probe_ratio)
 #define SITE_COUNTS(X) X(base_samples) X(level) X(bad_samples)
 #define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty)
 #define SITE_TIMES(X)                                                                                                                                \
@@ -46,6 +46,8 @@ static void put_site(const tt_engine *e, const tt_site *s, tt_time now, tt_buf *
     tt_buf_json_string(b, tt_sv_of(tt_service_cname(e, s->service)));
     put_text(b, "dc", tt_dc_cname(e, s));
     put_text(b, "loop", loop_id(e, s->loop));
+    put_text(b, "feature", s->feature);
+    put_text(b, "feature_service", s->feature_service);
 #define X(f) put_number(b, #f, s->f);
     SITE_NUMBERS(X)
 #undef X
@@ -235,6 +237,8 @@ static void get_site(tt_engine *e, const tt_doc *d, tt_time now) {
     tt_site *s = tt_site_of(e, service, dc);
     if (!s) return;
     s->loop = loop_by_id(e, text(d, "loop"));
+    tt_copy_text(s->feature, sizeof s->feature, text(d, "feature"));
+    tt_copy_text(s->feature_service, sizeof s->feature_service, text(d, "feature_service"));
 #define X(f) s->f = number(d, #f);
     SITE_NUMBERS(X)
 #undef X
