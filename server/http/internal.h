@@ -1,6 +1,6 @@
 /* What the files of the way in share.
  *
- * Threads: MHD's one epoll thread runs every callback of a connection; workers run what may wait for the store, the engine's lock or a reload
+ * Threads: MHD's epoll threads run every callback of their connections; workers run what may wait for the store, the engine's lock or a reload
  * while the connection is suspended; the keeper wakes what is due. A suspended connection has exactly one owner of the right to resume it:
  * `tt_req.state` and `tt_stream.state` say who, and change under tt_http.lock only. */
 #ifndef TT_HTTP_INTERNAL_H
@@ -12,13 +12,22 @@
 
 #include "http/http.h"
 
-enum { BODY_MAX = 1 << 20, DISCARD_MAX = 8 << 20, ARGS_MAX = 16, WORKERS = 2, JOBS_MAX = 4096, STREAMS_MAX = 256, CACHE_SLOTS = 256 };
+enum {
+    BODY_MAX = 1 << 20,
+    DISCARD_MAX = 8 << 20,
+    ARGS_MAX = 16,
+    MHD_THREADS = 2,
+    WORKERS = 2,
+    JOBS_MAX = 4096,
+    STREAMS_MAX = 256,
+    CACHE_SLOTS = 256
+};
 
 typedef struct tt_req tt_req;
 typedef struct tt_stream tt_stream;
 
 typedef enum {
-    HOW_NOW,    /* on MHD's thread: never waits */
+    HOW_NOW,    /* on an MHD thread: never waits */
     HOW_WORKER, /* on a worker */
     HOW_WAIT,   /* a blocking query */
     HOW_EVENTS, /* a page of the journal, or an event stream when that is what is accepted */
@@ -125,7 +134,8 @@ struct tt_http {
     uint64_t tick;
     int64_t tick_ns;
 
-    tt_cached_answer cache[CACHE_SLOTS]; /* MHD's thread only */
+    pthread_mutex_t cache_lock; /* never taken with another one held */
+    tt_cached_answer cache[CACHE_SLOTS];
 
     _Atomic uint64_t requests[ROUTES_MAX + 1][5]; /* by route (the last: assets and unknown) and status class */
     _Atomic uint64_t streams_dropped, waits_expired, connections;

@@ -223,6 +223,7 @@ static void free_all(tt_http *h) {
     pthread_cond_destroy(&h->jobs_or_stop);
     pthread_cond_destroy(&h->idle);
     pthread_mutex_destroy(&h->lock);
+    pthread_mutex_destroy(&h->cache_lock);
     free(h->heap);
     free(h->by_fd);
     free(h->web_dir);
@@ -238,9 +239,10 @@ static bool start_threads(tt_http *h, int fd, tt_err *err) {
     if (ok) {
         tt_board_on_change(h->board, tt_wait_changed, h);
         h->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_TURBO, 0, NULL, NULL, on_request, h,
-                                     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, raise_descriptors(),
-                                     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
-                                     MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
+                                     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)MHD_THREADS, MHD_OPTION_CONNECTION_LIMIT,
+                                     raise_descriptors(), MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
+                                     (unsigned)IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+                                     MHD_OPTION_END);
         if (!h->daemon) ok = tt_fail(err, TT_EIO, "cannot start the HTTP server: %s", errno ? strerror(errno) : "libmicrohttpd refused");
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -263,6 +265,7 @@ tt_http *tt_http_start(tt_app *app, tt_board *board, const tt_http_options *opti
     h->port = port;
     h->keeper_fd = h->hup_fd = -1;
     pthread_mutex_init(&h->lock, NULL);
+    pthread_mutex_init(&h->cache_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -171,16 +171,6 @@ void tt_wait_release_all(tt_http *h) {
 
 /* --- the answer --- */
 
-static bool same_question(const char *key, const tt_board_query *q) {
-    const tt_sv parts[2] = {q->service, q->dc};
-    for (size_t i = 0; i < 2 + q->n_calls; i++) {
-        tt_sv part = i < 2 ? parts[i] : q->calls[i - 2];
-        if (strncmp(key, part.p ? part.p : "", part.n) != 0 || key[part.n] != '\n') return false;
-        key += part.n + 1;
-    }
-    return *key == 0;
-}
-
 static char *question_key(const tt_board_query *q, uint64_t *ret_hash) {
     size_t n = q->service.n + q->dc.n + 3;
     for (size_t i = 0; i < q->n_calls; i++) n += q->calls[i].n + 1;
@@ -210,8 +200,14 @@ static enum MHD_Result answer(tt_req *r) {
     }
     uint64_t hash, generation = tt_board_generation(h->board);
     char *key = question_key(q, &hash);
-    tt_cached_answer *slot = key ? &h->cache[hash % CACHE_SLOTS] : NULL;
-    if (slot && slot->key && slot->generation == generation && now - slot->made_ns < CACHE_NS && same_question(slot->key, q)) {
+    if (!key) return MHD_NO;
+    tt_cached_answer *slot = &h->cache[hash % CACHE_SLOTS];
+    enum MHD_Result sent = MHD_NO;
+    pthread_mutex_lock(&h->cache_lock);
+    bool hit = slot->key && slot->generation == generation && now - slot->made_ns < CACHE_NS && strcmp(slot->key, key) == 0;
+    if (hit) sent = MHD_queue_response(r->conn, 200, slot->response);
+    pthread_mutex_unlock(&h->cache_lock);
+    if (hit) {
         free(key);
         tt_board_heard(h->board, q, TT_BOARD_TOLD, (tt_time){now});
     } else {
@@ -219,18 +215,21 @@ static enum MHD_Result answer(tt_req *r) {
         tt_buf_init(&out, 16 << 20);
         tt_board_answer_json(h->board, q, (tt_time){now}, tt_app_wall_ms(h->app), &out);
         struct MHD_Response *response = tt_response_json(&out);
-        if (!response || !slot) {
+        if (!response) {
             free(key);
-            if (response) MHD_destroy_response(response);
             tt_reply_problem(r, 500, "the decisions outgrew the answer, or memory is out");
             return tt_reply_send(r);
         }
-        if (slot->response) MHD_destroy_response(slot->response);
-        free(slot->key);
+        sent = MHD_queue_response(r->conn, 200, response);
+        pthread_mutex_lock(&h->cache_lock);
+        tt_cached_answer old = *slot;
         *slot = (tt_cached_answer){key, generation, now, response};
+        pthread_mutex_unlock(&h->cache_lock);
+        if (old.response) MHD_destroy_response(old.response);
+        free(old.key);
     }
     atomic_fetch_add(&h->requests[r->route][1], 1);
-    return MHD_queue_response(r->conn, 200, slot->response);
+    return sent;
 }
 
 void tt_wait_free_cache(tt_http *h) {
