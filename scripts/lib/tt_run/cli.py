@@ -67,11 +67,7 @@ class Settings:
 
     def _lock(self):
         """Two runs must not empty each other's state."""
-        try:
-            os.makedirs(self.state, exist_ok=True)
-            f = open(os.path.join(self.state, "lock"), "w", encoding="utf-8")
-        except OSError as e:
-            raise Failure(f"the state directory {self.state} is not writable ({e.strerror}): choose another with --state DIR") from e
+        f = open(os.path.join(play.own_dir(self.state), "lock"), "w", encoding="utf-8")
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:

@@ -12,16 +12,23 @@ from tt_run.procs import Failure, Group
 MARKER = ".trimtab-run"
 
 
-def fresh_dir(path):
-    """An empty directory; one that is not ours is not emptied."""
-    if os.path.isdir(path):
-        if os.listdir(path) and not os.path.exists(os.path.join(path, MARKER)):
-            raise Failure(f"{path} is not empty and not made by scripts/run: choose another with --state DIR")
-        shutil.rmtree(path)
-    os.makedirs(path)
-    with open(os.path.join(path, MARKER), "w", encoding="utf-8"):
-        pass
+def own_dir(path):
+    """A directory of ours: new, empty, or made by an earlier run. Another one is not touched."""
+    if os.path.isdir(path) and os.listdir(path) and not os.path.exists(os.path.join(path, MARKER)):
+        raise Failure(f"{path} is not empty and not made by scripts/run: choose another with --state DIR")
+    try:
+        os.makedirs(path, exist_ok=True)
+        with open(os.path.join(path, MARKER), "w", encoding="utf-8"):
+            pass
+    except OSError as e:
+        raise Failure(f"the state directory {path} is not writable ({e.strerror}): choose another with --state DIR") from e
     return path
+
+
+def fresh_dir(path):
+    """One of ours, and empty."""
+    shutil.rmtree(own_dir(path))
+    return own_dir(path)
 
 
 class _Lines(threading.Thread):
