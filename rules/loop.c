@@ -311,8 +311,8 @@ static void let_go(tt_engine *e, tt_loop *l) {
         if (e->sites[i].loop == me) {
             tt_site *s = &e->sites[i];
             s->loop = -1;
-            s->acted = false;
-            /* Measured in saturation, a measurement of this incident's circumstances: the learned figure stands for the next. */
+            /* `acted` stays: the last step back is to be seen before anything is judged here again. What was measured goes: it was a measurement of
+             * this incident's circumstances, and the learned figure stands for the next. */
             s->measured_rps = 0;
             s->faulty = false;
             s->raised = false;

@@ -228,9 +228,10 @@ static void fold_in(const tt_engine *e, const tt_series *s, fold *f) {
     tt_quality q = tt_series_quality(e, s);
     if (q != TT_Q_OK) {
         if (!f->n && (f->r.quality == TT_Q_NO_DATA || q > f->r.quality)) f->r.quality = q;
-        /* For as long as its last value would have been good, its absence may be a hole in the data; after that it is gone. */
-        bool sums = f->across == TT_ACROSS_SUM || f->across == TT_ACROSS_MEAN;
-        if (sums && s->at.ns > 0 && tt_since(e->now, s->at) <= e->rules->signals[s->signal].max_age_ns) {
+        /* A part that is told as no number is a hole in the sum. One that isn't told may be: for as long as its last value would have been good;
+         * after that it is gone. */
+        bool sums = f->across == TT_ACROSS_SUM || f->across == TT_ACROSS_MEAN, told = s->round == e->series.round[s->signal] && !e->series.down[s->signal];
+        if (sums && (told || (s->at.ns > 0 && tt_since(e->now, s->at) <= e->rules->signals[s->signal].max_age_ns))) {
             f->hole = true;
             f->hole_quality = q;
         }
