@@ -78,8 +78,8 @@ static void remember_samples(invariants *v, const world *w) {
         for (uint32_t s = 0; s < TT_MODEL_SERVICES; s++)
             for (uint32_t d = 0; d < TT_MODEL_DCS; d++) {
                 for (uint32_t p = 0; p < TT_MODEL_PRIORITIES; p++) {
-                    if (tt_sv_eq(name, TT_SV("offered_rps"))) v->offered[s][d][p].good = false;
-                    if (tt_sv_eq(name, TT_SV("ok_rps"))) v->ok[s][d][p].good = false;
+                    if (tt_sv_eq(name, TT_SV("offered_rps"))) v->offered[s][d][p].good = v->offered[s][d][p].told = false;
+                    if (tt_sv_eq(name, TT_SV("ok_rps"))) v->ok[s][d][p].good = v->ok[s][d][p].told = false;
                 }
                 for (uint32_t k = 0; k < TT_MODEL_INSTANCES; k++)
                     if (tt_sv_eq(name, TT_SV("instance_error_ratio"))) v->instance[s][d][k].good = false;
@@ -97,7 +97,9 @@ static void remember_samples(invariants *v, const world *w) {
             int k = instance_index(w, s, d, label(m, "instance"));
             if (k >= 0) x = &v->instance[s][d][k];
         }
-        if (!x || !isfinite(m->value)) continue;
+        if (!x) continue;
+        x->told = true;
+        if (!isfinite(m->value)) continue;
         x->good = true;
         x->at_ns = m->at.ns;
     }
@@ -107,17 +109,23 @@ static bool fresh(const invariants *v, const world *w, const inv_sample *x) {
     return x->good && w->obs.now.ns - x->at_ns <= TT_MS(v->rules->max_age_ms);
 }
 
-/* Offered and ok, of every priority; *ret_at is the oldest. */
-static bool site_known(const invariants *v, const world *w, int s, int d, int64_t *ret_at) {
-    int64_t at = INT64_MAX;
+/* Every part that was told lately; *ret_at is the oldest. A series that hasn't been told for as long as a value is good counts as gone. */
+static bool sum_known(const invariants *v, const world *w, const inv_sample x[TT_MODEL_PRIORITIES], int64_t *ret_at) {
+    bool any = false;
     for (uint32_t p = 0; p < w->spec.n_priorities; p++) {
-        const inv_sample *o = &v->offered[s][d][p], *k = &v->ok[s][d][p];
-        if (!fresh(v, w, o) || !fresh(v, w, k)) return false;
-        if (o->at_ns < at) at = o->at_ns;
-        if (k->at_ns < at) at = k->at_ns;
+        if (!fresh(v, w, &x[p])) {
+            if (x[p].told || w->obs.now.ns - x[p].at_ns <= TT_MS(v->rules->max_age_ms)) return false;
+            continue;
+        }
+        any = true;
+        if (x[p].at_ns < *ret_at) *ret_at = x[p].at_ns;
     }
-    *ret_at = at;
-    return true;
+    return any;
+}
+
+static bool site_known(const invariants *v, const world *w, int s, int d, int64_t *ret_at) {
+    *ret_at = INT64_MAX;
+    return sum_known(v, w, v->offered[s][d], ret_at) && sum_known(v, w, v->ok[s][d], ret_at);
 }
 
 /* ---- decisions by themselves ---- */

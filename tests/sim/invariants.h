@@ -9,8 +9,8 @@
 enum { INV_ACTUATORS = 256, INV_SITES = TT_MODEL_SERVICES * TT_MODEL_DCS };
 
 typedef struct {
-    bool good;
-    int64_t at_ns;
+    bool good, told; /* told: in the last answer, if only as NaN */
+    int64_t at_ns;   /* of the last good one */
 } inv_sample;
 
 typedef struct {
