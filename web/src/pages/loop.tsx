@@ -65,7 +65,10 @@ function Head({ loop }: { loop: Loop }) {
         </div>
         {loop.keep.map((k) => (
           <div key={k.expr}>
-            <dt>{k.signal ?? "objective"}</dt>
+            <dt>
+              {k.signal || "objective"}
+              {open ? "" : ", now"}
+            </dt>
             <dd class={k.holds === false ? "broken" : ""}>
               <Icon name={k.holds === null || k.quality !== "ok" ? "dash" : k.holds ? "check" : "alert"} size={14} />
               {k.quality !== "ok" ? k.quality.replace(/_/g, " ") : value(k.signal ?? "", k.value)}{" "}

@@ -156,6 +156,8 @@ function Lead({ loop, points, signals, capacity }: { loop: Loop; points: History
               <>
                 <Icon name="bell" /> Yes, take over
               </>
+            ) : paused ? (
+              "Resume when ready"
             ) : (
               "No"
             )}

@@ -54,8 +54,8 @@ function askAbort(l: Loop) {
     title: `Abort ${l.plan} and undo?`,
     effect: (
       <p>
-        Everything this loop has done at <b>{where(l.target)}</b> is taken back in steps, watching the same objective on the way. It is not started again
-        before the anomaly has cleared.
+        Everything this loop has put in force at <b>{where(l.target)}</b> is taken back now. An anomaly that is still open is not answered again before it has
+        cleared; a new one is. To keep trimtab from acting at all, pause it.
       </p>
     ),
     confirm: "Abort & undo",
