@@ -140,12 +140,14 @@ static void check_protected(tt_load *l, const tt_doc *node, tt_sv name, const ch
 static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_t i) {
     const tt_step *st = &p->steps[i];
     const char *name = tt_step_name(st->kind);
-    bool of_site = st->kind == TT_STEP_LIMIT || st->kind == TT_STEP_DROP || st->kind == TT_STEP_SHIFT || st->kind == TT_STEP_CUTOVER;
-    if (of_site && !p->dc.n)
+    if (!p->dc.n)
         tt_load_fail(l, TT_EVALUE, n->step[i], "%s acts in one data center and the target has none: add dc to target, such as dc: $dc", name);
     if (st->kind == TT_STEP_EJECT && !p->instance.n)
         tt_load_fail(l, TT_EVALUE, n->step[i],
                      "eject takes one instance out and the target has none: add instance to target, such as instance: $instance");
+    if (st->kind != TT_STEP_EJECT && p->instance.n)
+        tt_load_fail(l, TT_EVALUE, n->step[i],
+                     "%s acts on a whole data center and the target is one instance: only eject can answer that, give %s its own plan", name, name);
     /* A loop turns the knobs of its own site. Another's are turned by the loop that answers the anomaly there. */
     if (n->step_from[i] && p->dc.n && !tt_sv_eq(st->from, p->dc))
         tt_load_fail(l, TT_EVALUE, n->step_from[i],
@@ -163,7 +165,7 @@ static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, siz
     check_protected(l, n->step_service[i], st->service, "degrade.service");
 }
 
-/* limit, drop, shift and cutover are sized from a site's capacity, so the site has to be declared. */
+/* All steps but eject are sized from a site's capacity, so the site has to be declared. */
 static void check_target(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
     size_t at = 0, moves = 0;
     bool sized = false;

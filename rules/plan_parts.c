@@ -109,12 +109,18 @@ static void load_on(tt_load *l, const tt_doc *on, const tt_doc *item, tt_plan *p
 
 /* ---- steps ---- */
 
-static bool get_approve(tt_load *l, const tt_doc *node, bool *ret) {
+/* Asked before a site is emptied, the one step that takes everything away. */
+static void get_approve(tt_load *l, const tt_doc *node, bool *ret) {
     static const char *const names[] = {"required"};
     size_t k = 0;
-    if (!node || !tt_get_choice(l, node, "approve", names, TT_COUNT(names), &k)) return !node;
-    *ret = true;
-    return true;
+    if (node && tt_get_choice(l, node, "approve", names, TT_COUNT(names), &k)) *ret = true;
+}
+
+static void no_approve(tt_load *l, const tt_doc *node, const char *step) {
+    if (node)
+        tt_load_fail(l, TT_EVALUE, node,
+                     "approve is asked for a cutover only, not for %s: leave it out, or have the whole plan wait for a person with mode: approve",
+                     step);
 }
 
 static void load_gains(tt_load *l, const tt_doc *map, const tt_doc *gain, const tt_doc *levels, tt_step *st) {
@@ -156,7 +162,7 @@ static void load_degrade(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t
     n->step_service[at] = service;
     if (tt_get_count(l, levels, "levels", 1, TT_LEVELS_MAX, &st->levels)) load_gains(l, map, gain, levels, st);
     tt_get_ratio(l, probe, "probe_ratio", true, &st->probe_ratio);
-    get_approve(l, approve, &st->approve);
+    no_approve(l, approve, "degrade");
 }
 
 static void load_limit(tt_load *l, const tt_doc *map, tt_step *st) {
@@ -166,7 +172,7 @@ static void load_limit(tt_load *l, const tt_doc *map, tt_step *st) {
     size_t which = 0;
     tt_read_keys(l, map, "limit", "{by: measured_capacity, keep: [critical, normal]}", keys, TT_COUNT(keys));
     tt_get_choice(l, by, "limit.by", by_names, TT_COUNT(by_names), &which);
-    get_approve(l, approve, &st->approve);
+    no_approve(l, approve, "limit");
     if (!keep) {
         for (uint32_t i = 0; i < l->r->n_priorities; i++) st->keep[st->n_keep++] = i;
         return;
@@ -193,7 +199,7 @@ static void load_drop(tt_load *l, const tt_doc *map, tt_step *st) {
     if (!priority) tt_load_fail(l, TT_EMISSING, map, "drop needs the priority it drops: priority: batch");
     tt_get_priority(l, priority, "priority", &st->priority);
     tt_get_ratio(l, max, "drop.max", false, &st->max);
-    get_approve(l, approve, &st->approve);
+    no_approve(l, approve, "drop");
 }
 
 static void load_move(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
@@ -205,7 +211,10 @@ static void load_move(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t at
     get_name_or_var(l, n, from, shift ? "shift.from" : "cutover.from", &st->from);
     n->step_from[at] = from;
     tt_get_ratio(l, max, "shift.max", false, &st->max);
-    get_approve(l, approve, &st->approve);
+    if (shift)
+        no_approve(l, approve, "shift");
+    else
+        get_approve(l, approve, &st->approve);
 }
 
 static void load_eject(tt_load *l, const tt_doc *map, tt_step *st) {
@@ -214,7 +223,7 @@ static void load_eject(tt_load *l, const tt_doc *map, tt_step *st) {
     tt_read_keys(l, map, "eject", "{max: 34%}", keys, TT_COUNT(keys));
     st->max = 0.34;
     tt_get_ratio(l, max, "eject.max", false, &st->max);
-    get_approve(l, approve, &st->approve);
+    no_approve(l, approve, "eject");
 }
 
 static bool step_kind(tt_load *l, const tt_doc *item, tt_step_kind *ret) {
@@ -249,7 +258,6 @@ static bool step_kind(tt_load *l, const tt_doc *item, tt_step_kind *ret) {
 static bool same_step(const tt_step *a, const tt_step *b) {
     if (a->kind != b->kind) return false;
     if (a->kind == TT_STEP_DROP) return a->priority == b->priority;
-    if (a->kind == TT_STEP_DEGRADE) return a->feature.n && tt_sv_eq(a->feature, b->feature) && tt_sv_eq(a->service, b->service);
     return true;
 }
 

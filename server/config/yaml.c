@@ -261,8 +261,8 @@ static const tt_doc *repeated(const tt_doc *map, const tt_doc **sorted, const tt
 
 static bool close_collection(builder *b) {
     frame f = b->frames[b->depth - 1];
-    const tt_doc *members = b->stack + f.first;
     size_t n = b->n - f.first;
+    const tt_doc *members = n ? b->stack + f.first : NULL;
     if (f.head.kind == TT_DOC_SEQ) {
         tt_doc *items = tt_arena_array(b->arena, n, sizeof(*items));
         if (!items) return no_memory(b);
@@ -270,8 +270,9 @@ static bool close_collection(builder *b) {
         f.head.n = n;
         f.head.items = items;
     } else {
-        tt_doc *keys = tt_arena_array(b->arena, n, sizeof(*keys)), *items = keys + n / 2;
+        tt_doc *keys = tt_arena_array(b->arena, n, sizeof(*keys));
         if (!keys) return no_memory(b);
+        tt_doc *items = keys + n / 2;
         for (size_t i = 0; i < n; i++) *(i % 2 ? &items[i / 2] : &keys[i / 2]) = members[i];
         f.head.n = n / 2;
         f.head.keys = keys;

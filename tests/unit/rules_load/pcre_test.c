@@ -52,7 +52,7 @@ static void refusals(void **state) {
         {"(?<a>x)(?<b>x)(?<c>x)(?<d>x)(?<e>x)(?<f>x)(?<g>x)(?<h>x)(?<i>x)", "9 named groups", 0},
         {"(?<a>x)(?<a>y)", "same name", 13},
         {"(((((((((((((((((((((((((((((((((x)))))))))))))))))))))))))))))))))", "nested", 34},
-        {"\\C", "\\C", 2},
+        {"\\C", "\\C", 3},
     };
     for (size_t i = 0; i < TT_COUNT(rows); i++) {
         tt_err err = {0};
