@@ -58,11 +58,13 @@ static void set(tt_engine *e, tt_loop *l, bool out, const char *why) {
     tt_emit_action(e, l, &t, action, out ? (double)NAN : 1, out ? 1 : (double)NAN, "level", NULL, "%s", why);
     snprintf(l->why, sizeof l->why, "%s", why);
     l->ejected = out;
+    l->eject_held = false;
     l->eject_at = e->now;
     l->eject_version = e->version;
 }
 
 static void hold_once(tt_engine *e, tt_loop *l, const char *kind, const char *why) {
+    l->eject_held = true;
     if (strncmp(l->why, why, strcspn(why, "(")) == 0) return; /* figures change each second; the reason doesn't */
     snprintf(l->why, sizeof l->why, "%s", why);
     tt_emit(e, kind, l, "%s", why);
@@ -125,7 +127,7 @@ bool tt_eject_pending(const tt_engine *e, const tt_site *s) {
         for (uint32_t c = 0; c < s->n_closure; c++) below |= strcmp(l->target.service, tt_service_cname(e, s->closure[c])) == 0;
         if (!below) continue;
         if (l->ejected && tt_since(e->now, l->eject_at) < tt_law_dead_time(e, s) + TT_SECONDS(2)) return true;
-        if (!l->ejected && l->phase == TT_PHASE_ACTING && tt_since(e->now, l->phase_at) < TT_SECONDS(5)) return true;
+        if (!l->ejected && !l->eject_held && l->phase == TT_PHASE_ACTING && tt_since(e->now, l->phase_at) < TT_SECONDS(5)) return true;
     }
     return false;
 }

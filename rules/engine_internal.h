@@ -206,7 +206,7 @@ typedef struct {
     char why[256], next[64];
     int64_t hold_ns;
     /* eject */
-    bool ejected;
+    bool ejected, eject_held; /* held: peers or limits forbid it, so nothing is to be waited for */
     tt_time eject_at, eject_effective_at, relapse_at;
     uint64_t eject_version;
     /* history */

@@ -12,6 +12,7 @@
 
 static const double bad_fail = 0.05, bad_refused = 0.01, bad_latency = 2.2;
 static const double clean_fail = 0.025, clean_refused = 0.005, clean_latency = 1.7;
+static const double telling_requests = 30;
 static const double flow_floor = 0.95, util_ceiling = 0.97;
 /* Load a site is asked to carry, as a share of its capacity; control.md section 5, 3. */
 static const double safe_load = 0.92;
@@ -204,8 +205,10 @@ static void classify(tt_engine *e, tt_site *s) {
     if (!l->known || l->offered < 0.2) return;
     bool slow = l->latency_known && s->latency_base_ms > 0 && l->latency_ms > bad_latency * s->latency_base_ms && loop && loop->kept_known && !loop->kept;
     s->bad = l->fail_ratio > bad_fail || l->refused_ratio > bad_refused || slow;
-    s->saturated = l->refused_ratio > bad_refused ||
-                   (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling)));
+    /* A handful of requests says that something is wrong, not how much the site can carry. */
+    bool telling = l->offered * (double)l->window_ns / 1e9 >= telling_requests;
+    s->saturated = telling && (l->refused_ratio > bad_refused ||
+                   (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling))));
     s->clean = l->fail_ratio < clean_fail && l->refused_ratio <= clean_refused &&
                (!l->latency_known || s->latency_base_ms <= 0 || l->latency_ms < clean_latency * s->latency_base_ms);
 }
@@ -423,7 +426,7 @@ static void site_step(tt_engine *e, tt_site *s) {
     if (l->locked_until.ns > e->now.ns) return;
     /* A bad instance below explains it, and its ejection is under way: its effect comes first. */
     if (tt_site_neutral(e, s) && tt_eject_pending(e, s)) return;
-    if (s->saturated)
+    if (s->saturated && !s->faulty)
         saturated(e, s, l);
     else if (s->bad)
         s->violated_at = e->now;
