@@ -371,6 +371,12 @@ static void tick(tt_app *app, tt_time now) {
 void app_tick_due(void *ctx) {
     tt_app *app = ctx;
     tt_time now = tt_clock_now();
+    /* Answers are on their way: they would just miss this tick, and wait 50 ms for the next. */
+    int64_t asked_ns = app->source && !app->outcome.waiting ? tt_source_under_way(app->source, now) : -1;
+    if (asked_ns >= 0 && asked_ns < tick_apart_ns && tt_since(now, app->last_tick) < tick_every_ns + tick_apart_ns) {
+        due_at(app, (tt_time){now.ns + tick_apart_ns - asked_ns});
+        return;
+    }
     app->last_tick = now;
     app_show_source(app);
     if (app->outcome.waiting) {

@@ -38,8 +38,7 @@ static void heard(asking *q, const tt_poll *p, const tt_source_batch *b) {
     q->answered[p->signal] = true;
     q->open--;
     if (!p->answered) {
-        snprintf(text, sizeof text, "signal " TT_SV_FMT " cannot be measured: ", TT_SV_ARG(name));
-        problem(q, p->signal, TT_EVALUE, text, p->error);
+        problem(q, p->signal, TT_EVALUE, "", p->error); /* it names the signal */
         return;
     }
     size_t all = 0, good = 0;

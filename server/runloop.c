@@ -38,6 +38,7 @@ void tt_runloop_block_signals(void) {
     our_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file over its size limit is an error of that write, not the end of the daemon */
 }
 
 void tt_runloop_release_signals(void) {

@@ -9,7 +9,7 @@ typedef struct tt_runloop tt_runloop;
 typedef struct tt_timer tt_timer;
 struct event_base;
 
-/* Blocks SIGTERM, SIGINT and SIGHUP in the calling thread and those it starts, and ignores SIGPIPE. Before any thread is started. */
+/* Blocks SIGTERM, SIGINT and SIGHUP in the calling thread and those it starts, and ignores SIGPIPE and SIGXFSZ. Before any thread is started. */
 void tt_runloop_block_signals(void);
 /* Gives SIGTERM and SIGINT their default again: the next one ends the process at once. */
 void tt_runloop_release_signals(void);

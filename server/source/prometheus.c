@@ -24,9 +24,8 @@ typedef struct {
     char *form;
     size_t form_n;
     tt_httpc_request *request; /* under way */
-    tt_time begun;
-    bool owed; /* its time came while it was still under way */
-    bool said; /* that it is refused has been told */
+    bool owed;                 /* its time came while it was still under way */
+    bool said;                 /* that it is refused, or alone not answered, has been told */
     verdict last;
     char error[TT_ANSWER_TEXT];
 } query;
@@ -35,6 +34,7 @@ typedef struct {
     int64_t every_ns;
     tt_time due, begun;
     size_t under_way, n_answered, n_failed;
+    bool owed; /* its time came while a query of it was still under way */
 } beat;
 
 struct tt_source {
@@ -97,10 +97,13 @@ void tt_source_release(tt_source *s) {
     s->n_answers = s->n_texts = s->n_poll = s->n_measurements = 0;
 }
 
-static void add_poll(tt_source *s, uint32_t signal, const char *error) {
+/* `why` NULL: it was answered. Else the poll's error names the signal. */
+static void add_poll(tt_source *s, uint32_t signal, const char *why) {
     if (!room(&s->poll, &s->cap_poll, s->n_poll, 1, sizeof *s->poll)) return;
-    tt_poll p = {.signal = signal, .answered = !error, .error = {NULL, 0}};
-    if (error && room(&s->texts, &s->cap_texts, s->n_texts, 1, sizeof *s->texts)) {
+    tt_poll p = {.signal = signal, .answered = !why, .error = {NULL, 0}};
+    if (why && room(&s->texts, &s->cap_texts, s->n_texts, 1, sizeof *s->texts)) {
+        char error[TT_ANSWER_TEXT + TT_NAME_MAX + 16];
+        snprintf(error, sizeof error, "signal " TT_SV_FMT ": %s", TT_SV_ARG(s->rules->signals[signal].name), why);
         char *text = strdup(error);
         if (text) s->texts[s->n_texts++] = text;
         p.error = tt_sv_of(text);
@@ -110,15 +113,19 @@ static void add_poll(tt_source *s, uint32_t signal, const char *error) {
 
 /* ---- one answer ---- */
 
-static void say_refused(tt_source *s, query *q, uint32_t signal, const char *why) {
+static void say_lost(tt_source *s, query *q, uint32_t signal, const char *how, const char *why) {
     tt_sv name = s->rules->signals[signal].name;
     char text[TT_ANSWER_TEXT + TT_NAME_MAX + 64], short_name[TT_NAME_MAX];
     snprintf(short_name, sizeof short_name, TT_SV_FMT, TT_SV_ARG(name));
-    snprintf(text, sizeof text, "the query of signal %s was refused: %s", short_name, why);
-    q->last = REFUSED;
-    snprintf(q->error, sizeof q->error, "%s", why);
+    snprintf(text, sizeof text, "the query of signal %s was %s: %s", short_name, how, why);
     if (!q->said) s->told.changed(s->told.ctx, false, short_name, text);
     q->said = true;
+}
+
+static void say_refused(tt_source *s, query *q, uint32_t signal, const char *why) {
+    q->last = REFUSED;
+    snprintf(q->error, sizeof q->error, "%s", why);
+    say_lost(s, q, signal, "refused", why);
 }
 
 static void answered(tt_source *s, query *q, tt_answer *a, int64_t date_ms) {
@@ -162,6 +169,11 @@ static void round_over(tt_source *s, beat *b) {
         s->state = TT_SOURCE_OK;
     else if (down)
         s->state = TT_SOURCE_DOWN;
+    /* The source is well, and one query alone is not: too slow, say. */
+    for (size_t i = 0; i < s->n_queries && b->n_answered && b->n_failed; i++) {
+        query *q = &s->queries[i];
+        if (&s->beats[q->beat] == b && q->last == FAILED) say_lost(s, q, q->signals[0], "not answered", q->error);
+    }
     b->n_answered = b->n_failed = 0;
     if (s->state != was) {
         tt_source_status st;
@@ -176,7 +188,7 @@ static void round_over(tt_source *s, beat *b) {
     s->told.round(s->told.ctx);
 }
 
-static void ask(tt_source *s, query *q);
+static void begin(tt_source *s, uint32_t at);
 
 static void done(void *ctx, const tt_httpc_answer *http) {
     query *q = ctx;
@@ -198,11 +210,7 @@ static void done(void *ctx, const tt_httpc_answer *http) {
     if (kind == TT_ANSWER_OK) {
         answered(s, q, &a, http->date_ms);
     } else {
-        for (size_t i = 0; i < q->n_signals; i++) {
-            char text[TT_ANSWER_TEXT + TT_NAME_MAX + 16];
-            snprintf(text, sizeof text, "signal " TT_SV_FMT ": %s", TT_SV_ARG(s->rules->signals[q->signals[i]].name), why);
-            add_poll(s, q->signals[i], text);
-        }
+        for (size_t i = 0; i < q->n_signals; i++) add_poll(s, q->signals[i], why);
         if (kind == TT_ANSWER_REFUSED) {
             say_refused(s, q, q->signals[0], why);
         } else {
@@ -212,12 +220,9 @@ static void done(void *ctx, const tt_httpc_answer *http) {
         }
     }
     s->failures += q->last != ANSWERED;
-    if (--b->under_way == 0) round_over(s, b);
-    if (q->owed) {
-        q->owed = false;
-        if (b->under_way == 0) b->begun = tt_clock_now();
-        ask(s, q);
-    }
+    if (--b->under_way) return;
+    round_over(s, b);
+    if (b->owed) begin(s, q->beat);
 }
 
 static int64_t timeout_of(const beat *b) {
@@ -229,7 +234,6 @@ static void ask(tt_source *s, query *q) {
     beat *b = &s->beats[q->beat];
     tt_err err;
     s->polls++;
-    q->begun = tt_clock_now();
     q->request = tt_httpc_post(s->http, s->endpoint, (tt_sv){q->form, q->form_n}, timeout_of(b), BODY_MAX, done, q, &err);
     if (q->request) {
         b->under_way++;
@@ -244,6 +248,15 @@ static void ask(tt_source *s, query *q) {
 
 /* ---- the beats ---- */
 
+static void begin(tt_source *s, uint32_t at) {
+    beat *b = &s->beats[at];
+    b->owed = false;
+    b->begun = tt_clock_now();
+    for (size_t i = 0; i < s->n_queries; i++)
+        if (s->queries[i].beat == at) ask(s, &s->queries[i]);
+    if (!b->under_way) round_over(s, b); /* none could even be sent */
+}
+
 static void set_timer(tt_source *s) {
     int64_t next = INT64_MAX, now = tt_clock_now().ns;
     for (size_t i = 0; i < s->n_beats; i++)
@@ -257,20 +270,14 @@ static void set_timer(tt_source *s) {
 static void on_timer(void *ctx) {
     tt_source *s = ctx;
     tt_time now = tt_clock_now();
-    for (size_t i = 0; i < s->n_beats; i++) {
+    for (uint32_t i = 0; i < s->n_beats; i++) {
         beat *b = &s->beats[i];
         if (b->due.ns > now.ns) continue;
         b->due.ns = s->base.ns + ((now.ns - s->base.ns) / b->every_ns + 1) * b->every_ns;
-        if (!b->under_way) b->begun = now;
-        for (size_t k = 0; k < s->n_queries; k++) {
-            query *q = &s->queries[k];
-            if (q->beat != i) continue;
-            if (q->request)
-                q->owed = true;
-            else
-                ask(s, q);
-        }
-        if (!b->under_way) round_over(s, b);
+        if (b->under_way)
+            b->owed = true;
+        else
+            begin(s, i);
     }
     set_timer(s);
 }
@@ -341,6 +348,15 @@ bool tt_source_set_rules(tt_source *s, const tt_rules *rules, tt_err *err) {
     }
     set_timer(s);
     return true;
+}
+
+int64_t tt_source_under_way(const tt_source *s, tt_time now) {
+    int64_t least = -1;
+    for (size_t i = 0; i < s->n_beats; i++) {
+        int64_t ns = tt_since(now, s->beats[i].begun);
+        if (s->beats[i].under_way && (least < 0 || ns < least)) least = ns;
+    }
+    return least;
 }
 
 void tt_source_status_of(const tt_source *s, tt_source_status *ret) {

@@ -45,6 +45,8 @@ void tt_source_free(tt_source *s);
 bool tt_source_set_rules(tt_source *s, const tt_rules *rules, tt_err *err);
 void tt_source_take(tt_source *s, tt_source_batch *ret); /* views live until tt_source_release */
 void tt_source_release(tt_source *s);
+/* How long the newest beat has been under way; -1: none is. */
+int64_t tt_source_under_way(const tt_source *s, tt_time now);
 void tt_source_status_of(const tt_source *s, tt_source_status *ret);
 
 #endif

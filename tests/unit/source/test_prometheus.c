@@ -19,7 +19,7 @@
     "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"service\":\"front\"},\"value\":[1700000000,\"5\"]}]}}"
 #define BAD "{\"status\":\"error\",\"errorType\":\"bad_data\",\"error\":\"1:3: parse error\"}"
 
-typedef enum { GIVE, STALL, REFUSE, HTML, HUGE_BODY, CLOCK_BEHIND } manner;
+typedef enum { GIVE, STALL, STALL_ONE, REFUSE, HTML, HUGE_BODY, CLOCK_BEHIND } manner;
 
 typedef struct {
     tt_runloop *loop;
@@ -70,6 +70,13 @@ static void serve(struct evhttp_request *req, void *ctx) {
         }
         evhttp_send_reply(req, 200, NULL, out);
         break;
+    case STALL_ONE:
+        if (!strstr(w->form, "query=slow")) {
+            evbuffer_add_printf(out, "%s", GOOD);
+            evhttp_send_reply(req, 200, NULL, out);
+            break;
+        }
+        /* fallthrough */
     case STALL:
         if (++w->at_once > w->at_once_max) w->at_once_max = w->at_once;
         assert_true(w->n_held < TT_COUNT(w->held));
@@ -82,13 +89,14 @@ static void serve(struct evhttp_request *req, void *ctx) {
 static void round_over(void *ctx) {
     world *w = ctx;
     w->rounds++;
-    if (w->manner == STALL) w->at_once = 0; /* the source gave up on all of them */
+    if (w->manner == STALL || w->manner == STALL_ONE) w->at_once = 0; /* the source gave up on all of them */
     if (w->rounds >= w->stop_after_rounds) tt_runloop_stop(w->loop);
 }
 
 static void changed(void *ctx, bool up, const char *signal, const char *reason) {
     world *w = ctx;
     *(up ? &w->ups : &w->downs) += 1;
+    if (up) return;
     snprintf(w->about, sizeof w->about, "%s", signal);
     snprintf(w->reason, sizeof w->reason, "%s", reason);
 }
@@ -242,6 +250,34 @@ static void never_twice_at_once(void **state) {
     w->n_held = 0;
 }
 
+/* Several queries of one beat that stall together: the round ends all the same, and each is asked once at a time. */
+static void several_stall(void **state) {
+    world *w = *state;
+    tt_err err;
+    three_signals(TT_MS(500));
+    defs[1].query = TT_SV("down");
+    defs[2] = (tt_signal_def){.name = TT_SV("c"), .query = TT_SV("slow"), .every_ns = TT_MS(500)};
+    w->manner = STALL;
+    assert_true(tt_source_set_rules(w->source, &rules, &err));
+    run_rounds(w, 3);
+    assert_int_equal(w->downs, 1);
+    assert_int_equal(w->at_once_max, 3);
+    for (size_t k = 0; k < w->n_held; k++) evhttp_send_reply(w->held[k], 200, NULL, NULL);
+    w->n_held = 0;
+    w->manner = STALL_ONE;
+    w->downs = w->at_once_max = 0;
+    run_rounds(w, 3);
+    tt_source_status st;
+    tt_source_status_of(w->source, &st);
+    assert_int_equal(st.state, TT_SOURCE_OK);
+    assert_non_null(strstr(st.error, "signal c: no whole answer"));
+    assert_int_equal(w->downs, 1); /* told once, about the one */
+    assert_string_equal(w->about, "c");
+    assert_int_equal(w->at_once_max, 1);
+    for (size_t k = 0; k < w->n_held; k++) evhttp_send_reply(w->held[k], 200, NULL, NULL);
+    w->n_held = 0;
+}
+
 static void nobody_there(void **state) {
     world *w = *state;
     tt_err err;
@@ -288,8 +324,9 @@ static void addresses(void **state) {
 int main(void) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
     tt_runloop_block_signals(); /* SIGPIPE */
-    const struct CMUnitTest tests[] = {WITH_WORLD(shared_query),        WITH_WORLD(ages_on_its_own_clock), WITH_WORLD(misbehaves),
-                                       WITH_WORLD(never_twice_at_once), WITH_WORLD(nobody_there),          WITH_WORLD(addresses)};
+    const struct CMUnitTest tests[] = {
+        WITH_WORLD(shared_query),  WITH_WORLD(ages_on_its_own_clock), WITH_WORLD(misbehaves), WITH_WORLD(never_twice_at_once),
+        WITH_WORLD(several_stall), WITH_WORLD(nobody_there),          WITH_WORLD(addresses)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     curl_global_cleanup();
     return failed;
