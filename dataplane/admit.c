@@ -30,7 +30,7 @@ static __attribute__((noinline)) tt_dp_verdict judge(tt_dp *dp, dp_thread *t, ui
     }
     if (gates & DP_GATE_INNER) {
         dp_inner *i = &dp->inner;
-        if (now_ns >= atomic_load_explicit(&i->next_sample_ns, memory_order_relaxed)) dp_inner_sample(dp, now_ns);
+        if (dp_inner_is_due(i, now_ns)) dp_inner_sample(dp, now_ns);
         /* Threads that look at once may pass together: the bound is a time, a few more don't matter. */
         if (atomic_load_explicit(&i->queued, memory_order_relaxed) >= atomic_load_explicit(&i->bound[priority], memory_order_relaxed)) {
             dp_limit_give_back(dp, cost_ns);
@@ -80,9 +80,7 @@ void tt_dp_finished(tt_dp *dp, unsigned priority, tt_dp_result result, int64_t l
     dp_add(t, &c->buckets[bucket], 1);
     dp_add(t, &c->latency_ns, (uint64_t)latency_ns);
     dp_times_add(t, &c->ends, now_ns);
-    if ((atomic_load_explicit(&dp->gates, memory_order_relaxed) & DP_GATE_INNER) &&
-        now_ns >= atomic_load_explicit(&dp->inner.next_sample_ns, memory_order_relaxed))
-        dp_inner_sample(dp, now_ns);
+    if ((atomic_load_explicit(&dp->gates, memory_order_relaxed) & DP_GATE_INNER) && dp_inner_is_due(&dp->inner, now_ns)) dp_inner_sample(dp, now_ns);
 }
 
 void tt_dp_abandoned(tt_dp *dp, unsigned priority, bool was_started, int64_t now_ns) {

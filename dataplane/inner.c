@@ -75,6 +75,7 @@ static void learn(tt_dp *dp, int64_t now_ns) {
 void dp_inner_sample(tt_dp *dp, int64_t now_ns) {
     dp_inner *in = &dp->inner;
     if (atomic_exchange_explicit(&in->sampling, true, memory_order_acquire)) return; /* someone is at it */
+    if (in->last_ns - now_ns > DP_SKEW_MOST_NS) in->last_ns = 0;                     /* begin anew */
     if (now_ns - in->last_ns >= in->interval_ns) {
         learn(dp, now_ns);
         atomic_store_explicit(&in->next_sample_ns, now_ns + in->interval_ns, memory_order_relaxed);

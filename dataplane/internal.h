@@ -78,6 +78,9 @@ static inline uint64_t dp_draw(dp_thread *t) {
     return dp_scramble(n ^ ((uint64_t)t->index << 48));
 }
 
+/* Times of different threads differ by less. */
+#define DP_SKEW_MOST_NS INT64_C(10000000000)
+
 /* --- snapshot (snapshot.c): what is in force, never changed once it is published --- */
 
 typedef struct {
@@ -190,6 +193,11 @@ typedef struct {
 void dp_inner_set_up(tt_dp *dp, uint32_t timeout_ms, uint32_t base_ms);
 void dp_inner_sample(tt_dp *dp, int64_t now_ns);
 
+static inline bool dp_inner_is_due(const dp_inner *in, int64_t now_ns) {
+    int64_t next = atomic_load_explicit(&in->next_sample_ns, memory_order_relaxed);
+    return now_ns >= next || next - now_ns > DP_SKEW_MOST_NS; /* a mistaken time doesn't stop the sampling */
+}
+
 /* --- calls made downstream (calls.c) --- */
 
 typedef struct {
@@ -220,6 +228,7 @@ struct tt_dp {
     alignas(DP_LINE) _Atomic(dp_snapshot *) current;
     _Atomic uint32_t gates;
     alignas(DP_LINE) _Atomic int64_t bucket_empty_ns; /* the instant at which the rate cap's bucket was empty (limit.c) */
+    _Atomic int64_t bucket_latest_ns;                 /* the latest time it was shown */
     dp_inner inner;
     /* Below: under dp_rt.lock, or constant. */
     uint64_t epoch; /* highest ever in force */
@@ -232,7 +241,7 @@ struct tt_dp {
 };
 
 static inline bool dp_alive(const tt_dp *dp) {
-    return __builtin_expect(dp != NULL && dp->magic == DP_MAGIC, 1);
+    return __builtin_expect(dp != NULL && (uintptr_t)dp % DP_LINE == 0 && dp->magic == DP_MAGIC, 1);
 }
 
 static inline int64_t dp_clock_ns(clockid_t clock) {

@@ -23,6 +23,16 @@ static const dp_limit *tightest(const dp_snapshot *s, int64_t now_ns, double *re
     return found;
 }
 
+/* Threads read the clock and then wait for a processor, and hosts pass the time their loop turned: the bucket goes by the latest time anyone
+ * showed it. A time far from that is someone's mistake, and doesn't stick. */
+static int64_t agree_on_now(tt_dp *dp, int64_t now_ns) {
+    int64_t latest = atomic_load_explicit(&dp->bucket_latest_ns, memory_order_relaxed);
+    if (latest > now_ns && latest - now_ns < DP_SKEW_MOST_NS) return latest;
+    if (latest != now_ns) /* should another thread be first, its time is as good */
+        atomic_compare_exchange_strong_explicit(&dp->bucket_latest_ns, &latest, now_ns, memory_order_relaxed, memory_order_relaxed);
+    return now_ns;
+}
+
 bool dp_limit_take(tt_dp *dp, const dp_snapshot *s, unsigned priority, int64_t now_ns, int64_t *ret_cost_ns) {
     double rps = 0;
     const dp_limit *l = tightest(s, now_ns, &rps);
@@ -30,12 +40,19 @@ bool dp_limit_take(tt_dp *dp, const dp_snapshot *s, unsigned priority, int64_t n
     if (rps < least_rps) return false;
     int64_t cost = (int64_t)(1e9 / rps), burst = tokens_per_rank * (int64_t)l->ranks * cost;
     if (burst < burst_least_ns) burst = burst_least_ns;
+    now_ns = agree_on_now(dp, now_ns);
     int64_t needed = cost + (int64_t)(l->reserve[priority] * (double)burst);
     int64_t empty = atomic_load_explicit(&dp->bucket_empty_ns, memory_order_relaxed);
     for (int tries = 0;; tries++) {
         int64_t from = empty > now_ns - burst ? empty : now_ns - burst;
-        if (now_ns - from < needed) return false;
-        if (tries == 64) { /* keep it wait-free; the token is paid all the same */
+        if (from - now_ns > DP_SKEW_MOST_NS) from = now_ns - burst;
+        if (now_ns - from < needed) {
+            int64_t later_ns = agree_on_now(dp, now_ns);
+            if (later_ns <= now_ns || tries >= 64) return false;
+            now_ns = later_ns; /* we were kept from the processor meanwhile */
+            continue;
+        }
+        if (tries >= 64) { /* keep it wait-free; the token is paid all the same */
             atomic_fetch_add_explicit(&dp->bucket_empty_ns, cost, memory_order_relaxed);
             break;
         }

@@ -30,6 +30,9 @@ typedef void operation(tt_dp *dp, int64_t now, unsigned i);
 static void admit(tt_dp *dp, int64_t now, unsigned i) {
     sink = tt_dp_admit(dp, i % 3, keys[i % 1024], key_len[i % 1024], now);
 }
+static void nothing(tt_dp *dp, int64_t now, unsigned i) {
+    sink = (unsigned)((uintptr_t)dp + (uintptr_t)now + i % 3 + (uintptr_t)keys[i % 1024] + key_len[i % 1024]);
+}
 static void admit_no_key(tt_dp *dp, int64_t now, unsigned i) {
     sink = tt_dp_admit(dp, i % 3, NULL, 0, now);
 }
@@ -98,6 +101,7 @@ int main(void) {
                                   {.kind = TT_DP_DROP, .name = "critical", .value = 0.05}};
     const tt_dp_action limit = {.kind = TT_DP_LIMIT, .value = 1e9};
     const tt_dp_action level = {.kind = TT_DP_DEGRADE, .name = "recommendations", .value = 2, .probe_ratio = 0.02};
+    measure("(the loop and the choice of key alone)", dp, nothing);
     measure("admit, nothing in force", dp, admit);
     measure("admit, nothing in force, library reads the clock", dp, admit_own_clock);
     measure("admit + started + finished, nothing in force", dp, whole_request);

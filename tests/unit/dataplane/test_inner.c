@@ -299,6 +299,22 @@ static void keeps_a_least_queue(void **state) {
     tt_dp_free(dp);
 }
 
+/* One mistaken time, an hour ahead, must not stop it from measuring. */
+static void a_mistaken_time_passes(void **state) {
+    (void)state;
+    load l = {.rate = {200, 400, 400}, .servers = 8, .service_s = 0.02};
+    sim s;
+    sim_begin(&s, &l, 1000, 8);
+    (void)sim_run(&s, &l, 20);
+    if (tt_dp_admit(s.dp, 0, NULL, 0, s.now_ns + 3600 * second_ns) == TT_DP_ADMIT) tt_dp_abandoned(s.dp, 0, false, s.now_ns);
+    s.dp->inner.x = 1e6; /* to be measured again */
+    (void)sim_run(&s, &l, 40);
+    figures f = sim_run(&s, &l, 20);
+    assert_true(f.wait_worst_s < 0.5);
+    assert_true((double)f.served / 20 > 380);
+    sim_end(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_death_spiral),
@@ -308,6 +324,7 @@ int main(void) {
         cmocka_unit_test(sets_theta),
         cmocka_unit_test(turns_on_and_off),
         cmocka_unit_test(keeps_a_least_queue),
+        cmocka_unit_test(a_mistaken_time_passes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

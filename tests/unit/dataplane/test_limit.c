@@ -139,8 +139,34 @@ static void refusals_cost_no_token(void **state) {
     tt_dp_free(dp);
 }
 
+/* A host that passes the time its loop turned is as well off as one that reads the clock; a mistaken time does no lasting harm. */
+static void odd_times(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int64_t once_ns, late_ns;
+        int least, most; /* of 3000, at 2000 a second under a cap of 1000 */
+    } rows[] = {{"exact", 0, 0, 1490, 1710},
+                {"half of the times are 300 ms old", 0, 300 * 1000000, 1490, 1710},
+                {"once an hour ahead", INT64_C(3600) * 1000000000, 0, 1490, 1920},
+                {"once an hour back", INT64_C(-3600) * 1000000000, 0, 1490, 1920}};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        tt_dp *dp = capped(1000, NULL, 0, 3);
+        int64_t now = begin_ns * 10;
+        int in = 0;
+        for (int k = 0; k < 3000; k++) {
+            now += second_ns / 2000;
+            int64_t shown = k == 1000 ? now + rows[i].once_ns : k % 2 ? now - rows[i].late_ns : now;
+            in += tt_dp_admit(dp, 0, NULL, 0, shown) == TT_DP_ADMIT;
+        }
+        if (in < rows[i].least || in > rows[i].most) fail_msg("%s: %d of 3000 got in", rows[i].name, in);
+        tt_dp_free(dp);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(holds_the_cap_highest_first), cmocka_unit_test(bursts_are_small), cmocka_unit_test(fades),
-                                       cmocka_unit_test(the_tightest_counts), cmocka_unit_test(refusals_cost_no_token)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(holds_the_cap_highest_first), cmocka_unit_test(bursts_are_small),       cmocka_unit_test(fades),
+        cmocka_unit_test(the_tightest_counts),         cmocka_unit_test(refusals_cost_no_token), cmocka_unit_test(odd_times)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
