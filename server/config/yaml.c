@@ -14,6 +14,7 @@ typedef struct {
     tt_doc head;
     size_t first;  /* of its members on the stack; a map's are key, value, key, value */
     size_t nodes;  /* the count before it opened: what came since is what an alias brings again */
+    size_t height; /* levels below it so far */
     size_t anchor; /* index + 1 of the anchor that waits for it; 0: none */
 } frame;
 
@@ -21,7 +22,7 @@ typedef struct {
     tt_sv name;
     bool done; /* false while inside it: an alias to it then would never end */
     tt_doc node;
-    size_t nodes;
+    size_t nodes, height;
 } anchor;
 
 typedef struct {
@@ -144,6 +145,11 @@ static bool count(builder *b, size_t nodes, yaml_mark_t at) {
     return true;
 }
 
+/* What is open now holds something `height` levels high. */
+static void raise_height(builder *b, size_t height) {
+    if (b->depth && b->frames[b->depth - 1].height < height) b->frames[b->depth - 1].height = height;
+}
+
 static bool is_key(const builder *b) {
     const frame *f = b->depth ? &b->frames[b->depth - 1] : NULL;
     return f && f->head.kind == TT_DOC_MAP && (b->n - f->first) % 2 == 0;
@@ -167,10 +173,11 @@ static bool new_anchor(builder *b, const yaml_char_t *name, yaml_mark_t at, size
     return true;
 }
 
-static void finish_anchor(builder *b, size_t index, const tt_doc *node, size_t nodes) {
+static void finish_anchor(builder *b, size_t index, const tt_doc *node, size_t nodes, size_t height) {
     if (!index) return;
     b->anchors[index - 1].node = *node;
     b->anchors[index - 1].nodes = nodes;
+    b->anchors[index - 1].height = height;
     b->anchors[index - 1].done = true;
 }
 
@@ -200,7 +207,7 @@ static bool add_scalar(builder *b, const yaml_event_t *e) {
     if (b->limits->places && node.kind == TT_DOC_SCALAR && !keep_source(b, e, &node)) return false;
     size_t index;
     if (!new_anchor(b, e->data.scalar.anchor, e->start_mark, &index)) return false;
-    finish_anchor(b, index, &node, 1);
+    finish_anchor(b, index, &node, 1, 0);
     return push(b, &node);
 }
 
@@ -214,6 +221,10 @@ static bool add_alias(builder *b, const yaml_event_t *e) {
         if (is_key(b) && a->node.kind != TT_DOC_SCALAR)
             return fail_at(b, TT_ESYNTAX, e->start_mark, "a key is text: *" TT_SV_FMT " is not", TT_SV_ARG(shown));
         tt_doc node = a->node;
+        if (b->depth + a->height > b->limits->max_depth)
+            return fail_at(b, TT_ELIMIT, e->start_mark, "nested deeper than %zu with what *" TT_SV_FMT " stands for: no key needs that",
+                           b->limits->max_depth, TT_SV_ARG(shown));
+        raise_height(b, a->height);
         return count(b, a->nodes, e->start_mark) && push(b, &node);
     }
     tt_sv shown = cut(name);
@@ -227,7 +238,7 @@ static bool open_collection(builder *b, const yaml_event_t *e, tt_doc_kind kind,
         return fail_at(b, TT_ELIMIT, e->start_mark, "nested deeper than %zu: no key needs that", b->limits->max_depth);
     size_t index;
     if (!new_anchor(b, name, e->start_mark, &index)) return false;
-    b->frames[b->depth++] = (frame){{.kind = kind, .pos = pos_of(b, e->start_mark)}, b->n, b->nodes - 1, index};
+    b->frames[b->depth++] = (frame){{.kind = kind, .pos = pos_of(b, e->start_mark)}, b->n, b->nodes - 1, 0, index};
     return true;
 }
 
@@ -289,7 +300,8 @@ static bool close_collection(builder *b) {
     }
     b->n = f.first;
     b->depth--;
-    finish_anchor(b, f.anchor, &f.head, b->nodes - f.nodes);
+    finish_anchor(b, f.anchor, &f.head, b->nodes - f.nodes, f.height + 1);
+    raise_height(b, f.height + 1);
     return push(b, &f.head);
 }
 

@@ -139,6 +139,23 @@ static void ceilings(void **state) {
     assert_null(parse(arena, &b, NULL, &err));
     assert_int_equal(err.code, TT_ELIMIT);
     assert_int_equal(err.line, 5);
+    /* depth through aliases: readers recurse over what they stand for */
+    b.n = 0;
+    tt_buf_printf(&b, "a: &a ");
+    for (int i = 0; i < 40; i++) tt_buf_printf(&b, "[");
+    for (int i = 0; i < 40; i++) tt_buf_printf(&b, "]");
+    tt_buf_printf(&b, "\nb: &b [[[*a]]]\nc: ");
+    for (int i = 0; i < 20; i++) tt_buf_printf(&b, "[");
+    tt_buf_printf(&b, "*b");
+    for (int i = 0; i < 20; i++) tt_buf_printf(&b, "]");
+    assert_non_null(parse(arena, &b, NULL, &err)); /* 1 + 20 + 3 + 40 */
+    tt_buf_printf(&b, "\nd: [");
+    for (int i = 0; i < 20; i++) tt_buf_printf(&b, "[");
+    tt_buf_printf(&b, "*b");
+    for (int i = 0; i < 21; i++) tt_buf_printf(&b, "]");
+    assert_null(parse(arena, &b, NULL, &err));
+    assert_int_equal(err.code, TT_ELIMIT);
+    assert_int_equal(err.line, 4);
     /* bytes */
     b.n = 0;
     for (int i = 0; i < 1 << 17; i++) tt_buf_put(&b, TT_SV("#234567\n"));
