@@ -107,6 +107,28 @@ static void shipped_plans(void **state) {
     }
 }
 
+/* The example of the writer's guide must load as it stands there. */
+static void documented_example(void **state) {
+    static char text[1 << 18];
+    FILE *f = fopen(SOURCE_DIR "/docs/plans.md", "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    char *from = strstr(text, "```yaml\n"), *to = from ? strstr(from + 8, "```") : NULL;
+    assert_non_null(to);
+    *to = '\0';
+    put("doc.yaml", from + 8);
+    const char *const paths[] = {path_of("doc.yaml")};
+    tt_err errs[16];
+    size_t n;
+    tt_rules *r = tt_rules_read(paths, 1, *state, errs, TT_COUNT(errs), &n);
+    for (size_t k = 0; k < n; k++) print_error("%u:%u: %s\n", errs[k].line, errs[k].column, errs[k].text);
+    assert_non_null(r);
+    assert_int_equal(r->n_plans, 1);
+    tt_rules_free(r);
+    unlink(paths[0]);
+}
+
 static int up(void **state) {
     snprintf(dir, sizeof(dir), "/tmp/rules_load_XXXXXX");
     *state = tt_pcre_matcher_new();
@@ -123,6 +145,6 @@ static int down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_directory), cmocka_unit_test(every_file_is_told_of), cmocka_unit_test(empty_directory),
-                                       cmocka_unit_test(too_big), cmocka_unit_test(shipped_plans)};
+                                       cmocka_unit_test(too_big),     cmocka_unit_test(shipped_plans),         cmocka_unit_test(documented_example)};
     return cmocka_run_group_tests(tests, up, down);
 }
