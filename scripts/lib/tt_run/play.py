@@ -103,7 +103,7 @@ class Run:
     # ---- what comes in ----
 
     def _t(self, at_ms):
-        return (at_ms - self.zero_ms) / 1000 if self.zero_ms else 0.0
+        return round((at_ms - self.zero_ms) / 1000, 1) + 0.0 if self.zero_ms else 0.0  # + 0.0: no "-0.0"
 
     def _keep(self, name, record):
         f = self.files.get(name)
