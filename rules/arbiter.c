@@ -74,9 +74,7 @@ static void site_wishes(tt_engine *e, draft *dr, tt_site *s) {
     tt_copy_text(t.service, sizeof t.service, tt_sv_of(tt_service_cname(e, s->service)));
     tt_copy_text(t.dc, sizeof t.dc, tt_sv_of(tt_dc_cname(e, s)));
     const tt_step *limit = tt_plan_step(l->plan, TT_STEP_LIMIT);
-    bool ratios = l->plan && !limit;
-    for (size_t p = 0; p < e->rules->n_priorities; p++) ratios |= s->drop[p] > 0;
-    if (s->cap_rps > 0 && !ratios) {
+    if (s->cap_rps > 0 && !s->by_ratio) {
         tt_decision *d = wish(e, dr, &t, l);
         tt_act *a = add(d, TT_ACT_LIMIT);
         if (a) {

@@ -112,9 +112,23 @@ void tt_eject_step(tt_engine *e, tt_loop *l) {
         return;
     }
     int64_t hold = l->hold_ns > l->plan->recover_after_ns ? l->hold_ns : l->plan->recover_after_ns;
-    if (tt_since(e->now, l->eject_at) < hold || !l->kept) return;
+    /* Where it didn't help in all the time it had, the capacity it takes may be what is missing: then back with it too. */
+    if (tt_since(e->now, l->eject_at) < hold || (!l->kept && l->phase != TT_PHASE_ESCALATED)) return;
     tt_loop_enter(e, l, TT_PHASE_RECOVERING, "its hold is over");
     set(e, l, false, "its hold is over: let it take traffic again and watch");
+}
+
+static bool below(const tt_engine *e, const tt_site *s, const tt_loop *l) {
+    if (strcmp(l->target.dc, tt_dc_cname(e, s)) != 0) return false;
+    for (uint32_t c = 0; c < s->n_closure; c++)
+        if (strcmp(l->target.service, tt_service_cname(e, s->closure[c])) == 0) return true;
+    return false;
+}
+
+bool tt_eject_below(const tt_engine *e, const tt_site *s) {
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (tt_loop_is_open(&e->loops[i]) && e->loops[i].ejected && below(e, s, &e->loops[i])) return true;
+    return false;
 }
 
 /* An instance of something below has just been taken out, or is about to be: its effect comes before anything wider is tried. */
@@ -122,10 +136,7 @@ bool tt_eject_pending(const tt_engine *e, const tt_site *s) {
     for (uint32_t i = 0; i < e->n_loops; i++) {
         const tt_loop *l = &e->loops[i];
         if (!tt_loop_is_open(l) || !l->target.instance[0] || !l->plan || !tt_plan_step(l->plan, TT_STEP_EJECT)) continue;
-        if (strcmp(l->target.dc, tt_dc_cname(e, s)) != 0) continue;
-        bool below = false;
-        for (uint32_t c = 0; c < s->n_closure; c++) below |= strcmp(l->target.service, tt_service_cname(e, s->closure[c])) == 0;
-        if (!below) continue;
+        if (!below(e, s, l)) continue;
         if (l->ejected && tt_since(e->now, l->eject_at) < tt_law_dead_time(e, s) + TT_SECONDS(2)) return true;
         if (!l->ejected && !l->eject_held && l->phase == TT_PHASE_ACTING && tt_since(e->now, l->phase_at) < TT_SECONDS(5)) return true;
     }

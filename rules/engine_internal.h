@@ -137,6 +137,7 @@ typedef struct {
     double measured_rps;      /* at degrade level 0, while saturated; 0: not yet */
     tt_time measured_at;
     double cap_rps;           /* 0: none */
+    bool by_ratio;            /* the cap is held by drop ratios, because the plan has no limit */
     double drop[TT_PRIORITIES_MAX];
     uint32_t level;
     char feature[TT_NAME_MAX], feature_service[TT_NAME_MAX]; /* what `level` is of: known even when the plan is gone */
@@ -327,6 +328,7 @@ void tt_site_set_cap(tt_engine *e, tt_site *s, double cap_rps, const char *why);
 void tt_site_commanded(tt_engine *e, tt_site *s, bool raise);
 bool tt_site_neutral(const tt_engine *e, const tt_site *s);
 bool tt_eject_pending(const tt_engine *e, const tt_site *s);
+bool tt_eject_below(const tt_engine *e, const tt_site *s); /* in force: utilization counts workers that get nothing to do */
 void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why);
 tt_loop *tt_site_loop(tt_engine *e, const tt_site *s);
 

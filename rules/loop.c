@@ -452,7 +452,10 @@ static void step(tt_engine *e, tt_loop *l) {
         else if (idle && l->kept && quiet >= theta && !tt_loop_anomaly(e, l))
             finish(e, l, "recovered", "everything is taken back and what the plan keeps still holds");
         break;
-    case TT_PHASE_FROZEN: tt_loop_enter(e, l, TT_PHASE_ACTING, "the lock-out is over"); break;
+    case TT_PHASE_FROZEN:
+        l->reversals = 0; /* counted anew, or the next one would lock it out at once */
+        tt_loop_enter(e, l, TT_PHASE_ACTING, "the lock-out is over");
+        break;
     default: break;
     }
 }

@@ -85,13 +85,20 @@ void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why) {
     }
 }
 
+/* Not what was measured in this incident: that is what it is when sick. */
+static double well_capacity(const tt_engine *e, const tt_site *s) {
+    const char *source;
+    double c = s->learned_rps > 0 ? s->learned_rps : tt_site_capacity(e, s, &source);
+    return s->learned_rps > 0 || strcmp(source, "configured") == 0 ? c : 0;
+}
+
 static double removed_capacity(tt_engine *e, const tt_group *g, const double share[]) {
-    double all = 0, gone = 0;
+    double all = 0, gone = 0, most = 0;
+    for (uint32_t i = 0; i < g->n_sites; i++) most = fmax(most, well_capacity(e, &e->sites[g->first_site + i]));
     for (uint32_t i = 0; i < g->n_sites; i++) {
         const tt_site *s = &e->sites[g->first_site + i];
-        double c = tt_site_capacity(e, s, NULL), home = tt_home_share(e, s);
-        if (c <= 0) c = 1;
-        if (s->faulty && s->learned_rps > 0) c = s->learned_rps; /* what it is when well */
+        double c = well_capacity(e, s), home = tt_home_share(e, s);
+        if (c <= 0) c = most > 0 ? most : 1; /* what isn't known counts like the largest */
         all += c;
         if (home > 0 && share[i] < home) gone += c * (1 - share[i] / home);
     }
@@ -160,6 +167,7 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
     /* The guardrail on capacity removed bounds how much of it may go. */
     share[me] = keep;
     double limit = e->rules->guardrails.max_capacity_removed;
+    bool bounded = false;
     if (removed_capacity(e, g, share) > limit + 1e-9) {
         double lo = keep, hi = share_of(e, g, me);
         for (int k = 0; k < 40; k++) {
@@ -170,9 +178,7 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
                 hi = share[me];
         }
         share[me] = hi;
-        char a[32];
-        tt_pct(a, sizeof a, limit);
-        tt_emit(e, "guardrail", l, "guardrails.max_capacity_removed %s keeps part of the traffic in %s", a, tt_dc_cname(e, sick));
+        bounded = true;
     }
     bool shed = tt_site_step(e, sick, TT_STEP_LIMIT) || tt_site_step(e, sick, TT_STEP_DROP);
     double moved = share_of(e, g, me) - share[me], fits = 0;
@@ -187,6 +193,11 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
         if (!sick->nowhere_said) tt_emit(e, "hold", l, "%s is sick but the others have no room: nothing is moved", tt_dc_cname(e, sick));
         sick->nowhere_said = true;
         return;
+    }
+    if (bounded) {
+        char a[32];
+        tt_pct(a, sizeof a, limit);
+        tt_emit(e, "guardrail", l, "guardrails.max_capacity_removed %s keeps part of the traffic in %s", a, tt_dc_cname(e, sick));
     }
     for (uint32_t i = 0; i < g->n_sites; i++)
         if (i != me) share[i] = share_of(e, g, i) + (room[i] > 0 ? moved * room[i] / rooms : 0);

@@ -203,7 +203,7 @@ static void learn(tt_engine *e, tt_site *s) {
         }
         if (lat.known) s->latency_dep_base[i] = ewma(s->latency_dep_base[i], lat.value, learn_baseline);
     }
-    if (l->util_known && l->util >= learn_from_utilization && l->util <= 1) {
+    if (l->util_known && l->util >= learn_from_utilization && l->util <= 1 && !tt_eject_below(e, s)) {
         s->learned_rps = ewma(s->learned_rps, l->admitted / l->util, learn_capacity);
         s->learned_at = e->now;
     }

@@ -8,7 +8,7 @@
 #define SITE_NUMBERS(X)                                                                                                                              \
     X(learned_rps) X(latency_base_ms) X(measured_rps) X(cap_rps) X(ack_share) X(probe_ratio)
 #define SITE_COUNTS(X) X(base_samples) X(level) X(bad_samples)
-#define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty)
+#define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty) X(by_ratio)
 #define SITE_TIMES(X)                                                                                                                                \
     X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until)
 #define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept)
