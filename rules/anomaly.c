@@ -217,8 +217,9 @@ static void step_one(tt_engine *e, uint32_t k, tt_series *driver) {
             drop(a); /* unknown counts too: an anomaly needs unbroken evidence */
             return;
         }
-        /* Held for `for`, and seen in more than one sample when there is a `for` at all. */
-        if (tt_since(e->now, a->since) >= d->for_ns && (d->for_ns == 0 || a->last_sample.ns > a->first_sample.ns)) open_it(e, a);
+        /* Held for `for`, and seen in more than one sample when there is a `for` at all. Samples come a hair early or late: a quarter of their interval is
+         * finer than they can tell, and without it every `for` that is a multiple of it would take one interval more, half of the time. */
+        if (tt_since(e->now, a->since) + e->rules->signals[driver->signal].every_ns / 4 >= d->for_ns && (d->for_ns == 0 || a->last_sample.ns > a->first_sample.ns)) open_it(e, a);
         break;
     case TT_AN_OPEN:
         if (truth == TT_FALSE) {
