@@ -175,7 +175,7 @@ bool tt_store_commit(tt_store *s, const tt_store_entry *entries, size_t n, const
 }
 
 bool tt_store_last_seq(tt_store *s, uint64_t *ret_seq, tt_err *err) {
-    tt_chain c;
+    tt_chain c = {0};
     if (!read_head_locked(s, &c, err)) return false;
     *ret_seq = c.seq;
     return true;
