@@ -83,9 +83,9 @@ def _say_result(out, term, as_json, summary):
         print(flush=True)
 
 
-def _play(mode, settings, term, summary, last, o):
+def _play(mode, settings, term, summary, last, o, tries_left=2):
     """One run. The last one is told about at its end, and stays unless it was to leave."""
-    run = play.Run(mode, settings, term)
+    run = play.Run(mode, settings, term, must_be_well=tries_left > 0)
     try:
         run.start()
         undone = run.play()
@@ -100,8 +100,12 @@ def _play(mode, settings, term, summary, last, o):
                 except Stopped:
                     term.note("")
                     term.say("stopping what was started")
+        return
+    except play.Unwell as e:
+        term.say(f"{e}; starting this run again, {tries_left} more {'try' if tries_left == 1 else 'tries'}")
     finally:
         run.stop()
+    _play(mode, settings, term, summary, last, o, tries_left - 1)
 
 
 def main():

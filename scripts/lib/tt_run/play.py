@@ -31,6 +31,10 @@ def fresh_dir(path):
     return own_dir(path)
 
 
+class Unwell(Exception):
+    """The mesh fails with nothing done to it: the host was kept from running it, and nothing measured now would mean anything."""
+
+
 class _Lines(threading.Thread):
     """What the load generator prints, into the run's queue."""
 
@@ -48,8 +52,8 @@ class _Lines(threading.Thread):
 
 
 class Run:
-    def __init__(self, mode, settings, term):
-        self.mode, self.s, self.term = mode, settings, term
+    def __init__(self, mode, settings, term, must_be_well=False):
+        self.mode, self.s, self.term, self.must_be_well = mode, settings, term, must_be_well
         self.dir = fresh_dir(os.path.join(settings.state, mode))
         self.group = Group(self.dir)
         self.queue = queue.Queue()
@@ -59,6 +63,7 @@ class Run:
         self.fault_ms = self.fault_end_ms = None
         self.zero_ms = None  # what the terminal counts from: the fault, or the start
         self.files = {}
+        self.newest = []  # the last seconds of load
         self.cpu, self.cpu_at, self.cpu_peak, self.cpu_sum, self.cpu_n = {}, None, 0.0, 0.0, 0
 
     # ---- starting ----
@@ -127,6 +132,7 @@ class Run:
     def _on_load(self, line):
         if "second" in line:
             self._keep("seconds.jsonl", line)
+            self.newest = self.newest[-4:] + [line]
             self.term.second(self._t(line["at_ms"]), line)
         elif "summary" in line:
             self.load_summary = line["summary"]
@@ -180,7 +186,10 @@ class Run:
         fault_at = time.time() * 1000 + (s.warmup_s + s.before_s) * 1000
         self.zero_ms = fault_at
         self.term.say(f"load: {s.rate:g} requests a second; {i.name} in {s.warmup_s + s.before_s:.0f} s: {i.text}")
+        self._wait_mark("before")
+        self._check_well()
         self.fault_ms = self.zero_ms = self._wait_mark("during")
+        self._check_well()
         i.begin(self.mesh)
         self.term.line(0.0, "fault", f"{i.name}: {i.text}")
         end_mark = "during" if i.fault_s < s.during_s else "after"
@@ -194,6 +203,14 @@ class Run:
         self.tail_at = time.monotonic()
         undone = self._wait_undone() if self.mode == "with" else None
         return undone
+
+    def _check_well(self):
+        """Over the last seconds, before anything is done to it."""
+        offered = sum(x["offered"] for x in self.newest)
+        failed = offered - sum(x["ok"] for x in self.newest)
+        if self.must_be_well and failed > 0.1 * offered:
+            raise Unwell(f"{failed} of {offered} requests failed before anything was done to the mesh: this machine was busy with something else"
+                         + (f", or {self.s.rate:g} requests a second are more than the mesh can carry" if self.s.rate > 220 else ""))
 
     def _start_load(self):
         s = self.s
