@@ -146,6 +146,7 @@ static void services(void **state) {
     (void)state;
     static const row rows[] = {
         {"calls: [recommendations]", "calls: [@recomendations]", "did you mean \"recommendations\"?"},
+        {"calls: [recommendations]", "calls: [@recomendatons]", "did you mean \"recommendations\"?"},
         {"calls: [recommendations]", "calls: [@zebra]", "is not declared: give it under `services`"},
         {"calls: [recommendations]", "calls: [recommendations, @recommendations]", "named twice"},
         {"calls: [recommendations]", "calls: [recommendations, @front]", "services call in a circle, front -> checkout -> front"},
