@@ -12,7 +12,7 @@
 
 static const double bad_fail = 0.05, bad_refused = 0.01, bad_latency = 2.2;
 static const double clean_fail = 0.025, clean_refused = 0.005, clean_latency = 1.7;
-static const double telling_requests = 30;
+static const double telling_requests = 30, idle_utilization = 0.7;
 static const double flow_floor = 0.95, util_ceiling = 0.97;
 /* Load a site is asked to carry, as a share of its capacity; control.md section 5, 3. */
 static const double safe_load = 0.92;
@@ -143,10 +143,9 @@ void tt_site_set_level(tt_engine *e, tt_site *s, uint32_t level, const char *why
     s->level = level;
 }
 
-/* Where the plan has no rate cap, the same number becomes drop ratios. What was dropped under a plan that is gone is still told apart. */
+/* Where the plan has no rate cap, the same number becomes drop ratios. What was done under a plan that is gone is still told apart. */
 static bool by_ratio(const tt_engine *e, const tt_site *s) {
-    for (size_t p = 0; p < e->rules->n_priorities; p++)
-        if (s->drop[p] > 0) return true;
+    if (s->cap_rps > 0) return s->by_ratio;
     return !tt_site_step(e, s, TT_STEP_LIMIT) && tt_site_step(e, s, TT_STEP_DROP);
 }
 
@@ -173,7 +172,8 @@ void tt_site_set_cap(tt_engine *e, tt_site *s, double cap, const char *why) {
     tt_target t;
     entry_target(e, s, &t);
     bool raise = cap <= 0 || (s->cap_rps > 0 && cap > s->cap_rps), changed = false;
-    if (by_ratio(e, s)) {
+    bool ratios = by_ratio(e, s);
+    if (ratios) {
         if (cap > 0 && !s->load.known) return; /* a ratio of what? What is dropped stays */
         double ratio[TT_PRIORITIES_MAX];
         ratios_for(e, s, cap, ratio);
@@ -190,6 +190,7 @@ void tt_site_set_cap(tt_engine *e, tt_site *s, double cap, const char *why) {
         changed = true;
     }
     s->cap_rps = cap;
+    s->by_ratio = cap > 0 && ratios;
     s->unbound_since.ns = 0;
     if (!changed) return; /* the steps' maxima hold it where it was: nothing to wait for, nothing to judge */
     if (l) snprintf(l->why, sizeof l->why, "%s", why);
@@ -203,11 +204,15 @@ static void classify(tt_engine *e, tt_site *s) {
     const tt_loop *loop = tt_site_loop(e, s);
     s->bad = s->saturated = s->clean = false;
     if (!l->known || l->offered < 0.2) return;
-    bool slow = l->latency_known && s->latency_base_ms > 0 && l->latency_ms > bad_latency * s->latency_base_ms && loop && loop->kept_known && !loop->kept;
+    bool slow = l->latency_known && s->latency_base_ms > 0 && l->latency_ms > bad_latency * s->latency_base_ms && loop && loop->kept_known && !loop->kept &&
+                strcmp(loop->target.dc, tt_dc_cname(e, s)) == 0; /* what another site keeps says nothing about a receiver */
     s->bad = l->fail_ratio > bad_fail || l->refused_ratio > bad_refused || slow;
     /* A handful of requests says that something is wrong, not how much the site can carry. */
     bool telling = l->offered * (double)l->window_ns / 1e9 >= telling_requests;
-    s->saturated = telling && (l->refused_ratio > bad_refused ||
+    /* With its queues held, a site that is mostly idle is not saturated, whatever it refuses or fails: shedding more would only lower what is measured
+     * next. (Without, a stale backlog can look just like that: section 1, 5.) */
+    bool idle = inner_loop(e, s) && l->util_known && l->util < idle_utilization && !tt_eject_below(e, s);
+    s->saturated = telling && !idle && (l->refused_ratio > bad_refused ||
                    (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling))));
     s->clean = l->fail_ratio < clean_fail && l->refused_ratio <= clean_refused &&
                (!l->latency_known || s->latency_base_ms <= 0 || l->latency_ms < clean_latency * s->latency_base_ms);
@@ -236,6 +241,7 @@ static void relapse(tt_engine *e, tt_site *s, tt_loop *l, const char *what) {
     int64_t theta = tt_law_dead_time(e, s), h = hold_of(e, s) * 2;
     if (h < theta) h = theta;
     s->hold_ns = h > hold_max_ns ? hold_max_ns : h;
+    s->raised = false; /* counted once */
     tt_loop_relapse(e, l, what);
 }
 
@@ -265,7 +271,7 @@ static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
     char figures[240], why[400];
     say_saturated(s, s->measured_rps * gain, figures, sizeof figures);
     if (raised) relapse(e, s, l, "saturated again after a step back");
-    if (l->phase == TT_PHASE_FROZEN || l->locked_until.ns > e->now.ns) return;
+    /* A lock-out that begins with this relapse begins after the step: what it then holds is what protects. */
 
     uint32_t want = level_for(d, s->level, demand, s->measured_rps);
     if (d && want > s->level) {
@@ -330,7 +336,10 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
     s->unbound_since.ns = 0;
     /* Every relapse halves the next raise and makes it wait (section 4). */
     double g_up = (inner_loop(e, s) ? raise_inner : raise_outer) / (double)(1u << (l->reversals < 4 ? l->reversals : 4));
-    double est = d->util_known && d->util > 0.2 ? cap_utilization * d->admitted / d->util : s->cap_rps * 1.05;
+    /* ... but for a site with plenty of room: then load was not what ailed it. */
+    bool roomy = inner_loop(e, s) && d->util_known && d->util < idle_utilization && !tt_eject_below(e, s);
+    if (roomy) g_up = fmax(g_up, 0.5);
+    double est = d->util_known && d->util > 0.05 && !tt_eject_below(e, s) ? cap_utilization * d->admitted / d->util : s->cap_rps * 1.05;
     double cap = fmin(fmax(est, 0.9 * s->cap_rps), s->cap_rps * (1 + g_up));
     if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
         double fresh[TT_PRIORITIES_MAX], off = 0;
@@ -340,7 +349,7 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
         if (fabs(off) <= deadband * d->offered) return; /* else: the same cap, of another load */
     }
     if (cap > s->cap_rps && tt_since(e->now, s->raised_at) < tt_law_dead_time(e, s)) return;
-    if (cap > s->cap_rps && s->hold_ns > 0 && tt_since(e->now, s->violated_at) < s->hold_ns) return;
+    if (cap > s->cap_rps && !roomy && s->hold_ns > 0 && tt_since(e->now, s->violated_at) < s->hold_ns) return;
     tt_num(a, sizeof a, d->admitted);
     tt_num(b, sizeof b, cap);
     tt_pct(u, sizeof u, d->util);
