@@ -53,6 +53,9 @@ class FullDisk(harness.World):
         n = resource.RLIM_INFINITY if some else 0
         resource.prlimit(d.p.pid, resource.RLIMIT_FSIZE, (n, resource.RLIM_INFINITY))
 
+    def metric(self, d, name):
+        return sum(float(l.split()[1]) for l in harness.fetch(d.url + '/metrics')[1].splitlines() if l.startswith(name + ' '))
+
     def test_nothing_is_told_before_it_is_durable(self):
         d = self.start_daemon(prometheus=self.start_prometheus())
         wait_for('figures are in', lambda: len(d.get('/v1/signals')['items']) == 5)
@@ -62,9 +65,9 @@ class FullDisk(harness.World):
         self.set(BAD)
         wait_for('not ready', lambda: d.ready()[0] == 503 and 'no room left' in d.ready()[1])
         wait_for('its own view says so', lambda: d.get('/v1/status')['store']['state'] == 'down')
-        failures = lambda: sum(float(l.split()[1]) for l in harness.fetch(d.url + '/metrics')[1].splitlines()
-                               if l.startswith('trimtab_commit_failures_total '))
-        wait_for('it tries again', lambda: failures() >= 4)
+        ticks = self.metric(d, 'trimtab_ticks_total')
+        wait_for('it tries again', lambda: self.metric(d, 'trimtab_commit_failures_total') >= 4)
+        self.assertEqual(self.metric(d, 'trimtab_ticks_total'), ticks, 'nothing new may be decided meanwhile')
         self.assertEqual(d.decisions()['decisions'], [])
         self.assertEqual(d.events()[-1]['seq'], last)
         self.assertEqual(d.log().count('event=store_down'), 1)
