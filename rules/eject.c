@@ -72,7 +72,7 @@ static void hold_once(tt_engine *e, tt_loop *l, const char *kind, const char *wh
 
 static void consider(tt_engine *e, tt_loop *l, const tt_step *st) {
     int signal = alarm_signal(e, l);
-    tt_where w = {tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL};
+    tt_where w = tt_loop_where(l);
     tt_reading own = tt_read_signal(e, signal, &w);
     tt_anomaly *a = tt_loop_anomaly(e, l);
     if (!a || a->state != TT_AN_OPEN || !own.known) return;

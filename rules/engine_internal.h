@@ -285,6 +285,12 @@ typedef struct {
     bool hole;         /* a part of the sum was there a moment ago and isn't now: not known, rather than smaller */
 } tt_reading;
 tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *where);
+/* The same as an expression's reader: tt_expr_eval(x, tt_look_read, &(tt_look){e, where}). */
+typedef struct {
+    const tt_engine *e;
+    tt_where where;
+} tt_look;
+bool tt_look_read(void *ctx, int signal, double *ret);
 
 /* ---- anomaly.c ---- */
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
@@ -307,6 +313,7 @@ void tt_loops_command(tt_engine *e, const tt_command *c);
 tt_loop *tt_loop_find(const tt_engine *e, tt_sv id);
 bool tt_loop_may_act(const tt_engine *e, const tt_loop *l);
 bool tt_loop_is_open(const tt_loop *l);
+tt_where tt_loop_where(const tt_loop *l);
 void tt_loop_sample(tt_engine *e, tt_loop *l);
 tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l);
 void tt_loop_relapse(tt_engine *e, tt_loop *l, const char *why);

@@ -250,23 +250,15 @@ tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l) {
 
 /* ---- what the plan wants kept ---- */
 
-typedef struct {
-    const tt_engine *e;
-    tt_where where;
-} keep_reader;
-
-static bool read_keep(void *ctx, int signal, double *ret) {
-    keep_reader *k = ctx;
-    tt_reading r = tt_read_signal(k->e, signal, &k->where);
-    if (r.known) *ret = r.value;
-    return r.known;
+tt_where tt_loop_where(const tt_loop *l) {
+    return (tt_where){tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL};
 }
 
 static void look_at_keeps(tt_engine *e, tt_loop *l) {
-    keep_reader k = {e, {tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL}};
+    tt_look k = {e, tt_loop_where(l)};
     bool known = true, kept = true;
     for (size_t i = 0; l->plan && i < l->plan->n_keep; i++) {
-        tt_truth t = tt_expr_eval(l->plan->keep[i], read_keep, &k);
+        tt_truth t = tt_expr_eval(l->plan->keep[i], tt_look_read, &k);
         if (t == TT_UNKNOWN) known = false;
         if (t == TT_FALSE) kept = false;
     }
@@ -574,7 +566,7 @@ void tt_loop_sample(tt_engine *e, tt_loop *l) {
     h->wall_ms = e->wall.ms;
     h->phase = (uint8_t)l->phase;
     tt_site *s = tt_site_of(e, l->target.service, l->target.dc);
-    tt_where w = {tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL};
+    tt_where w = tt_loop_where(l);
     for (int i = 0; i < TT_CHANNELS_MAX; i++) {
         float v = NAN;
         if (i < n) switch (kind[i] & 0xff) {

@@ -292,3 +292,10 @@ tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
     if (f.n > 1 && f.across == TT_ACROSS_MEAN) f.r.value /= (double)f.n;
     return f.r;
 }
+
+bool tt_look_read(void *ctx, int signal, double *ret) {
+    tt_look *k = ctx;
+    tt_reading r = tt_read_signal(k->e, signal, &k->where);
+    if (r.known) *ret = r.value;
+    return r.known;
+}

@@ -38,20 +38,8 @@ static void labels(tt_buf *b, const tt_labels *l) {
 
 /* ---- loops ---- */
 
-typedef struct {
-    const tt_engine *e;
-    tt_where where;
-} keep_reader;
-
-static bool read_keep(void *ctx, int signal, double *ret) {
-    keep_reader *k = ctx;
-    tt_reading r = tt_read_signal(k->e, signal, &k->where);
-    if (r.known) *ret = r.value;
-    return r.known;
-}
-
 static void keeps(const tt_engine *e, const tt_loop *l, tt_buf *b) {
-    keep_reader k = {e, {tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL}};
+    tt_look k = {e, tt_loop_where(l)};
     tt_buf_put(b, TT_SV(",\"keep\":["));
     for (size_t i = 0; l->plan && i < l->plan->n_keep; i++) {
         const tt_expr *x = l->plan->keep[i];
@@ -69,7 +57,7 @@ static void keeps(const tt_engine *e, const tt_loop *l, tt_buf *b) {
         number(b, "bound", simple ? bound : (double)NAN);
         number(b, "value", r.known ? r.value : (double)NAN);
         text(b, "quality", tt_quality_name(r.known ? TT_Q_OK : r.quality));
-        tt_truth t = tt_expr_eval(x, read_keep, &k);
+        tt_truth t = tt_expr_eval(x, tt_look_read, &k);
         tt_buf_printf(b, ",\"holds\":%s}", t == TT_UNKNOWN ? "null" : t == TT_TRUE ? "true" : "false");
     }
     tt_buf_put(b, TT_SV("]"));
