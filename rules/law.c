@@ -25,16 +25,22 @@ static const double deadband = 0.03;
 static const double give_back_utilization = 0.88;
 static const int64_t hold_max_ns = TT_SECONDS(300), flush_ns = TT_SECONDS(8);
 
-double tt_gain(const tt_step *degrade, uint32_t level) { return !degrade || level == 0 ? 1 : degrade->gain[level - 1]; }
+double tt_gain(const tt_step *degrade, uint32_t level) {
+    return !degrade || level == 0 ? 1 : degrade->gain[level - 1];
+}
 
-tt_loop *tt_site_loop(tt_engine *e, const tt_site *s) { return s->loop < 0 ? NULL : &e->loops[s->loop]; }
+tt_loop *tt_site_loop(tt_engine *e, const tt_site *s) {
+    return s->loop < 0 ? NULL : &e->loops[s->loop];
+}
 
 const tt_step *tt_site_step(const tt_engine *e, const tt_site *s, tt_step_kind kind) {
     if (s->loop < 0) return NULL;
     return tt_plan_step(e->loops[s->loop].plan, kind);
 }
 
-static bool inner_loop(const tt_engine *e, const tt_site *s) { return e->rules->services[s->service].inner_loop; }
+static bool inner_loop(const tt_engine *e, const tt_site *s) {
+    return e->rules->services[s->service].inner_loop;
+}
 
 int64_t tt_law_dead_time(const tt_engine *e, const tt_site *s) {
     int64_t w = s->load.window_ns > 0 ? s->load.window_ns : TT_SECONDS(5);
@@ -84,12 +90,18 @@ static void terms(const tt_engine *e, const tt_site *s, char *buf, size_t size) 
         double v;
         bool known;
     } t[] = {
-        {"offered_rps", l->offered, l->known},    {"ok_rps", l->ok, l->known},
-        {"refused_rps", l->refused, l->known},    {"dropped_rps", l->dropped, l->known},
-        {"fail_ratio", l->fail_ratio, l->known},  {"refused_ratio", l->refused_ratio, l->known},
-        {"utilization", l->util, l->util_known},  {"flow", l->flow, l->flow_known},
-        {"latency_mean_ms", l->latency_ms, l->latency_known}, {"latency_base_ms", s->latency_base_ms, s->latency_base_ms > 0},
-        {"demand_rps", tt_site_demand(s), l->known}, {"capacity_rps", c, c > 0},
+        {"offered_rps", l->offered, l->known},
+        {"ok_rps", l->ok, l->known},
+        {"refused_rps", l->refused, l->known},
+        {"dropped_rps", l->dropped, l->known},
+        {"fail_ratio", l->fail_ratio, l->known},
+        {"refused_ratio", l->refused_ratio, l->known},
+        {"utilization", l->util, l->util_known},
+        {"flow", l->flow, l->flow_known},
+        {"latency_mean_ms", l->latency_ms, l->latency_known},
+        {"latency_base_ms", s->latency_base_ms, s->latency_base_ms > 0},
+        {"demand_rps", tt_site_demand(s), l->known},
+        {"capacity_rps", c, c > 0},
     };
     tt_buf_put(&b, TT_SV("{\"inputs\":{"));
     for (size_t i = 0; i < TT_COUNT(t); i++) {
@@ -99,7 +111,9 @@ static void terms(const tt_engine *e, const tt_site *s, char *buf, size_t size) 
         else
             tt_buf_put(&b, TT_SV("null"));
     }
-    tt_buf_printf(&b, "},\"quality\":\"%s\",\"capacity_source\":\"%s\",\"degrade_level\":%u,\"window_ms\":%lld,\"sample_age_ms\":%lld,\"saturated\":%s,\"inner_loop\":%s}",
+    tt_buf_printf(&b,
+                  "},\"quality\":\"%s\",\"capacity_source\":\"%s\",\"degrade_level\":%u,\"window_ms\":%lld,\"sample_age_ms\":%lld,\"saturated\":%s,"
+                  "\"inner_loop\":%s}",
                   tt_quality_name(l->quality), source, s->level, (long long)(l->window_ns / 1000000), (long long)(tt_since(e->now, l->at) / 1000000),
                   s->saturated ? "true" : "false", inner_loop(e, s) ? "true" : "false");
     tt_copy_text(buf, size, b.failed ? TT_SV("{}") : tt_sv_of(b.p));
@@ -181,7 +195,8 @@ void tt_site_set_cap(tt_engine *e, tt_site *s, double cap, const char *why) {
             if (ratio[k] == s->drop[k]) continue;
             char action[TT_NAME_MAX + 8];
             snprintf(action, sizeof action, "drop:%.*s", TT_SV_ARG(e->rules->priorities[k]));
-            tt_emit_action(e, l, &t, action, s->drop[k] > 0 ? s->drop[k] : (double)NAN, ratio[k] > 0 ? ratio[k] : (double)NAN, "ratio", detail, "%s", why);
+            tt_emit_action(e, l, &t, action, s->drop[k] > 0 ? s->drop[k] : (double)NAN, ratio[k] > 0 ? ratio[k] : (double)NAN, "ratio", detail, "%s",
+                           why);
             s->drop[k] = ratio[k];
             changed = true;
         }
@@ -204,16 +219,17 @@ static void classify(tt_engine *e, tt_site *s) {
     const tt_loop *loop = tt_site_loop(e, s);
     s->bad = s->saturated = s->clean = false;
     if (!l->known || l->offered < 0.2) return;
-    bool slow = l->latency_known && s->latency_base_ms > 0 && l->latency_ms > bad_latency * s->latency_base_ms && loop && loop->kept_known && !loop->kept &&
-                strcmp(loop->target.dc, tt_dc_cname(e, s)) == 0; /* what another site keeps says nothing about a receiver */
+    bool slow = l->latency_known && s->latency_base_ms > 0 && l->latency_ms > bad_latency * s->latency_base_ms && loop && loop->kept_known &&
+                !loop->kept && strcmp(loop->target.dc, tt_dc_cname(e, s)) == 0; /* what another site keeps says nothing about a receiver */
     s->bad = l->fail_ratio > bad_fail || l->refused_ratio > bad_refused || slow;
     /* A handful of requests says that something is wrong, not how much the site can carry. */
     bool telling = l->offered * (double)l->window_ns / 1e9 >= telling_requests;
-    /* With its queues held, a site that is mostly idle is not saturated, whatever it refuses or fails: shedding more would only lower what is measured
-     * next. (Without, a stale backlog can look just like that: section 1, 5.) */
+    /* With its queues held, a site that is mostly idle is not saturated, whatever it refuses or fails: shedding more would only lower what is
+     * measured next. (Without, a stale backlog can look just like that: section 1, 5.) */
     bool idle = inner_loop(e, s) && l->util_known && l->util < idle_utilization && !tt_eject_below(e, s);
-    s->saturated = telling && !idle && (l->refused_ratio > bad_refused ||
-                   (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling))));
+    s->saturated =
+        telling && !idle &&
+        (l->refused_ratio > bad_refused || (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling))));
     s->clean = l->fail_ratio < clean_fail && l->refused_ratio <= clean_refused &&
                (!l->latency_known || s->latency_base_ms <= 0 || l->latency_ms < clean_latency * s->latency_base_ms);
 }
@@ -275,8 +291,8 @@ static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
 
     uint32_t want = level_for(d, s->level, demand, s->measured_rps);
     if (d && want > s->level) {
-        snprintf(why, sizeof why, "%s; degrade %.*s to level %u of %u (capacity x%d.%02d)%s", figures, TT_SV_ARG(d->feature), want, d->levels, (int)tt_gain(d, want),
-                 (int)(tt_gain(d, want) * 100) % 100, inner_loop(e, s) ? ", then judge" : "");
+        snprintf(why, sizeof why, "%s; degrade %.*s to level %u of %u (capacity x%d.%02d)%s", figures, TT_SV_ARG(d->feature), want, d->levels,
+                 (int)tt_gain(d, want), (int)(tt_gain(d, want) * 100) % 100, inner_loop(e, s) ? ", then judge" : "");
         tt_site_set_level(e, s, want, why);
         l->rung = (uint32_t)(d - l->plan->steps) + 1;
         if (inner_loop(e, s)) return;
@@ -353,7 +369,8 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
     tt_num(a, sizeof a, d->admitted);
     tt_num(b, sizeof b, cap);
     tt_pct(u, sizeof u, d->util);
-    snprintf(why, sizeof why, "admitting %s rps at utilization %s: %s the cap to %s rps", a, d->util_known ? u : "unknown", cap > s->cap_rps ? "raise" : "trim", b);
+    snprintf(why, sizeof why, "admitting %s rps at utilization %s: %s the cap to %s rps", a, d->util_known ? u : "unknown",
+             cap > s->cap_rps ? "raise" : "trim", b);
     bool raise = cap > s->cap_rps;
     tt_site_set_cap(e, s, cap, why);
     s->raised = raise;
@@ -415,14 +432,15 @@ static void site_step(tt_engine *e, tt_site *s) {
         /* By timer, even while blind: the stale work is gone (section 4, flush). */
         s->flush_until.ns = 0;
         if (s->cap_rps > 0 && !inner_loop(e, s)) {
-            tt_site_set_cap(e, s, reserve_outer * s->measured_rps * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level), "the stale queue is flushed: open up to the measured capacity");
+            tt_site_set_cap(e, s, reserve_outer * s->measured_rps * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level),
+                            "the stale queue is flushed: open up to the measured capacity");
             s->raised = false; /* part of the same step: a flush that was too short is no relapse */
         }
     }
     if (!s->load.known) {
         if (!s->hold_said)
-            tt_emit(e, "hold", l, "%s of %s in %s is %s: nothing new is done until it is good again", s->load.missing, tt_service_cname(e, s->service), tt_dc_cname(e, s),
-                    tt_quality_name(s->load.quality));
+            tt_emit(e, "hold", l, "%s of %s in %s is %s: nothing new is done until it is good again", s->load.missing,
+                    tt_service_cname(e, s->service), tt_dc_cname(e, s), tt_quality_name(s->load.quality));
         s->hold_said = true;
         return;
     }

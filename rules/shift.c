@@ -9,6 +9,8 @@
 static const double safe_load = 0.92, reserve = 0.96;
 /* A site counts as sick of itself when its peers fail less than this share of what it does. */
 static const double peers_fail_share = 0.3;
+/* How much of a site's requests must fail before others are degraded, or shed from, to take its traffic; and to believe a single sample. */
+static const double worth_degrading = 0.2, worth_shedding = 0.5, plain_at_once = 0.2;
 /* What a sick site keeps, of its home share: enough to see it get well. */
 static const double trickle = 0.05;
 static const double step_max_per_theta = 0.30;
@@ -30,7 +32,9 @@ static const tt_step *mover(const tt_engine *e, const tt_site *s) {
     return st ? st : tt_site_step(e, s, TT_STEP_CUTOVER);
 }
 
-static double share_of(const tt_engine *e, const tt_group *g, uint32_t i) { return g->weights ? g->share[i] : tt_home_share(e, &e->sites[g->first_site + i]); }
+static double share_of(const tt_engine *e, const tt_group *g, uint32_t i) {
+    return g->weights ? g->share[i] : tt_home_share(e, &e->sites[g->first_site + i]);
+}
 
 static void push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why) {
     tt_target t = {0};
@@ -105,41 +109,52 @@ static double removed_capacity(tt_engine *e, const tt_group *g, const double sha
     return all > 0 ? gone / all : 0;
 }
 
-/* Prepares a receiver for `demand`: level and cap sized from what it is known to carry. false: its capacity isn't known. */
-static bool ready_receiver(tt_engine *e, tt_site *r, tt_loop *l, double demand) {
+/* What all sites may come to carry together. Where every hop bounds its queue, the estimate will do; where a receiver that gets more than it can
+ * carry collapses, retries count as they come: how many of them are retries is a guess, and a cap that turns out not to bind costs nothing. */
+static double at_most(const tt_engine *e, const tt_group *g, uint32_t service, double total) {
+    if (e->rules->services[service].inner_loop) return total;
+    double offered = 0;
+    for (uint32_t i = 0; i < g->n_sites; i++)
+        if (e->sites[g->first_site + i].load.known) offered += e->sites[g->first_site + i].load.offered;
+    return fmax(offered, total);
+}
+
+/* Prepares a receiver for `demand`, and for `most` at worst: level and cap sized from what it is known to carry. From now on the loop looks after it
+ * too. false: its capacity isn't known. */
+static bool ready_receiver(tt_engine *e, tt_site *r, tt_loop *l, double demand, double most) {
     double c = tt_site_capacity(e, r, NULL);
     if (c <= 0) return false;
     const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
     uint32_t level = r->level;
     while (d && level < d->levels && demand > safe_load * c * tt_gain(d, level)) level++;
-    bool fits = demand <= safe_load * c * tt_gain(d, level);
-    if (level == r->level && fits) return true;
+    bool fits = most <= safe_load * c * tt_gain(d, level);
     if (r->loop < 0) {
         r->loop = (int32_t)(l - e->loops);
         r->violated_at = e->now;
     }
     char why[300], dm[32], cp[32];
-    tt_num(dm, sizeof dm, demand);
+    tt_num(dm, sizeof dm, fits ? demand : most);
     tt_num(cp, sizeof cp, c * tt_gain(d, level));
     if (level > r->level) {
         snprintf(why, sizeof why, "receives %s rps with a capacity of %s rps at level %u: degrade before the load arrives", dm, cp, level);
         tt_site_set_level(e, r, level, why);
     }
-    if (!fits && (tt_site_step(e, r, TT_STEP_LIMIT) || tt_site_step(e, r, TT_STEP_DROP))) {
+    if (!fits && tt_site_step(e, r, TT_STEP_LIMIT)) { /* a drop ratio would have to know what comes */
         double cap = reserve * c * tt_gain(d, level);
         if (cap < r->load.ok) cap = r->load.ok;
         if (r->cap_rps <= 0 || cap < r->cap_rps) {
-            snprintf(why, sizeof why, "would receive %s rps, can carry %s rps: what does not fit is shed, lowest priority first", dm, cp);
+            snprintf(why, sizeof why, "may receive %s rps, can carry %s rps: what does not fit is shed, lowest priority first", dm, cp);
             tt_site_set_cap(e, r, cap, why);
         }
     }
     return true;
 }
 
-static double room_of(tt_engine *e, const tt_site *r, const tt_loop *l) {
+/* What a receiver can carry: degraded as far as the plan goes, or as it is. */
+static double room_of(tt_engine *e, const tt_site *r, const tt_loop *l, bool degraded) {
     const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
     double c = tt_site_capacity(e, r, NULL);
-    return c > 0 ? safe_load * c * tt_gain(d, d ? d->levels : 0) : 0;
+    return c > 0 ? safe_load * c * tt_gain(d, d && degraded ? d->levels : r->level) : 0;
 }
 
 /* Empties a sick site down to a trickle, as far as plan, guardrails and receivers allow. */
@@ -153,11 +168,12 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
         share[i] = share_of(e, g, i);
         if (r->load.known) total += tt_site_demand(r);
         if (i == me || !r->load.known || r->faulty || r->load.fail_ratio > peers_fail_share * sick->load.fail_ratio) continue;
-        room[i] = room_of(e, r, l);
+        room[i] = room_of(e, r, l, sick->load.fail_ratio > worth_degrading);
         rooms += room[i];
     }
     if (rooms <= 0) {
-        if (!sick->nowhere_said) tt_emit(e, "hold", l, "%s is sick but no other site is well with a known capacity: nothing is moved", tt_dc_cname(e, sick));
+        if (!sick->nowhere_said)
+            tt_emit(e, "hold", l, "%s is sick but no other site is well with a known capacity: nothing is moved", tt_dc_cname(e, sick));
         sick->nowhere_said = true;
         return;
     }
@@ -180,15 +196,18 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
         share[me] = hi;
         bounded = true;
     }
-    bool shed = tt_site_step(e, sick, TT_STEP_LIMIT) || tt_site_step(e, sick, TT_STEP_DROP);
-    double moved = share_of(e, g, me) - share[me], fits = 0;
+    /* The cure must not cost more than the illness: a site that still answers most requests well gives away only what fits. */
+    bool shed = tt_site_step(e, sick, TT_STEP_LIMIT) && sick->load.fail_ratio > worth_shedding;
+    double moved = share_of(e, g, me) - share[me], fits = 0, most = at_most(e, g, service, total), spare[TT_DCS_MAX] = {0};
     for (uint32_t i = 0; i < g->n_sites; i++)
-        if (room[i] > 0) fits += fmax(0, room[i] - share_of(e, g, i) * total);
-    if (!shed && moved * total > fits) {
-        double can = total > 0 ? fits / total : 0;
+        if (room[i] > 0) fits += spare[i] = fmax(0, room[i] - share_of(e, g, i) * most);
+    if (!shed && moved * most > fits) {
+        double can = most > 0 ? fits / most : 0;
         share[me] += moved - can;
         moved = can;
     }
+    /* By what each has left; when that isn't enough, by what each can carry, and the rest is shed there. */
+    bool enough = fits > 0 && moved * most <= fits + 1e-9;
     if (moved < 0.005) {
         if (!sick->nowhere_said) tt_emit(e, "hold", l, "%s is sick but the others have no room: nothing is moved", tt_dc_cname(e, sick));
         sick->nowhere_said = true;
@@ -200,14 +219,14 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
         tt_emit(e, "guardrail", l, "guardrails.max_capacity_removed %s keeps part of the traffic in %s", a, tt_dc_cname(e, sick));
     }
     for (uint32_t i = 0; i < g->n_sites; i++)
-        if (i != me) share[i] = share_of(e, g, i) + (room[i] > 0 ? moved * room[i] / rooms : 0);
+        if (i != me) share[i] = share_of(e, g, i) + moved * (enough ? spare[i] / fits : room[i] / rooms);
     for (uint32_t i = 0; i < g->n_sites; i++)
-        if (i != me && room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total)) return;
+        if (i != me && room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total, share[i] * most)) return;
     char f[32], m[32];
     tt_pct(f, sizeof f, sick->load.fail_ratio);
     tt_pct(m, sizeof m, moved);
-    snprintf(why, sizeof why, "%s fails %s of its requests and is not saturated, the others are well: move %s of all traffic away from it%s", tt_dc_cname(e, sick), f, m,
-             share[me] > 0 ? ", keep a trickle to see it recover" : "");
+    snprintf(why, sizeof why, "%s fails %s of its requests and is not saturated, the others are well: move %s of all traffic away from it%s",
+             tt_dc_cname(e, sick), f, m, share[me] > 0 ? ", keep a trickle to see it recover" : "");
     push(e, g, service, share, l, why);
     sick->faulty = true;
     sick->acted = true;
@@ -229,7 +248,7 @@ static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_
     for (uint32_t i = 0; i < g->n_sites; i++) {
         tt_site *r = &e->sites[g->first_site + i];
         if (r == s || !r->clean || r->faulty || r->cap_rps > 0) continue;
-        room[i] = fmin(fmax(0, room_of(e, r, l) - share[i] * total), step_max_per_theta * share[i] * total);
+        room[i] = fmin(fmax(0, room_of(e, r, l, true) - share[i] * total), step_max_per_theta * share[i] * total);
         rooms += room[i];
     }
     double excess = tt_site_demand(s) - safe_load * s->measured_rps * tt_gain(d, s->level), home = tt_home_share(e, s);
@@ -239,7 +258,7 @@ static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_
     share[s->dc] -= move / total;
     if (removed_capacity(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
     for (uint32_t i = 0; i < g->n_sites; i++)
-        if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total)) return;
+        if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total, share[i] * at_most(e, g, service, total))) return;
     char why[300], x[32], m[32];
     tt_num(x, sizeof x, excess);
     tt_num(m, sizeof m, move);
@@ -283,7 +302,8 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
         double home = tt_home_share(e, &e->sites[g->first_site + i]);
         if (g->share[i] > home) share[i] = g->share[i] - gained * (g->share[i] - home) / over;
     }
-    if (l->phase != TT_PHASE_RECOVERING && l->phase != TT_PHASE_AWAITING_APPROVAL) tt_loop_enter(e, l, TT_PHASE_RECOVERING, "the site that was left is well: traffic comes back in steps");
+    if (l->phase != TT_PHASE_RECOVERING && l->phase != TT_PHASE_AWAITING_APPROVAL)
+        tt_loop_enter(e, l, TT_PHASE_RECOVERING, "the site that was left is well: traffic comes back in steps");
     if (done) {
         /* All the way home in one go only when it is the last short step. */
         double home[TT_DCS_MAX];
@@ -308,7 +328,8 @@ void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
         tt_loop *l = tt_site_loop(e, s);
         if (!l || !mover(e, s) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) continue;
         if (!s->load.known || s->looked_at.ns != e->now.ns) continue; /* once for each sample, and only one that is judgeable */
-        bool local = s->bad && s->load.refused_ratio <= 0.01 && s->load.fail_ratio > 0.05 && peers_are_well(e, g, s);
+        bool believed = s->bad_samples >= 2 || s->load.fail_ratio > plain_at_once;
+        bool local = s->bad && believed && s->load.refused_ratio <= 0.01 && s->load.fail_ratio > 0.05 && peers_are_well(e, g, s);
         if (!local && s->saturated && !s->faulty) {
             relieve(e, g, service, s, l);
             continue;
@@ -337,7 +358,8 @@ void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
                     leave(e, g, service, s, l, true);
                 else if (l->phase == TT_PHASE_ACTING && !l->paged) {
                     tt_loop_enter(e, l, TT_PHASE_AWAITING_APPROVAL, "cutting the site off wholly needs a person's approval");
-                    tt_emit(e, "page", l, "%.*s: approve the cutover of %s out of %s", TT_SV_ARG(l->plan->page), l->target.service, tt_dc_cname(e, s));
+                    tt_emit(e, "page", l, "%.*s: approve the cutover of %s out of %s", TT_SV_ARG(l->plan->page), l->target.service,
+                            tt_dc_cname(e, s));
                 }
             }
         }
