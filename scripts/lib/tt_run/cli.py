@@ -22,6 +22,7 @@ def _options():
         epilog="incidents:\n" + "\n".join(f"  {i.name:<16} {i.text}" for i in incidents.catalog(45.0).values())
                + "\n\nWithout --incident the healthy mesh runs until Ctrl-C. Progress goes to stderr, the summary of --json to stdout.\n"
                  "In the summary error_ratio is the share of all requests that were not served within their time-out, p99_ms is of those that were.\n"
+               "begun_again is how often the run was started over because requests failed before the fault: this machine was busy.\n"
                  "TRIMTAB_NO_INSTALL=1 leaves packages alone, TRIMTAB_NO_BUILD=1 uses what is built.")
     p.add_argument("--incident", choices=incidents.NAMES, metavar="NAME", help="the fault to play")
     p.add_argument("--compare", action="store_true", help="play it three times, fresh each time: without trimtab, the library alone, with trimtab")
@@ -92,6 +93,7 @@ def _play(mode, settings, term, summary, last, o, tries_left=2):
         if settings.incident:
             run.take_figures()
             summary[mode] = run.figures(undone)
+            summary[mode]["begun_again"] = 2 - tries_left
         if last:
             _say_result(summary.get(mode), term, o.json, summary)
             if not o.leave:
