@@ -168,6 +168,7 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
         share[i] = share_of(e, g, i);
         if (r->load.known) total += tt_site_demand(r);
         if (i == me || !r->load.known || r->faulty || r->load.fail_ratio > peers_fail_share * sick->load.fail_ratio) continue;
+        if (r->cap_rps > 0 && r->measured_rps > 0) continue; /* well only because it is capped: it has been saturated itself */
         room[i] = room_of(e, r, l, sick->load.fail_ratio > worth_degrading);
         rooms += room[i];
     }
