@@ -259,9 +259,9 @@ static bool action_is_grounded(invariants *v, const world *w, const tt_event *ev
               l->target.service, w->spec.dcs[d]);
     }
     /* Rule 5. The mesh needs apply_ns at least; what it acknowledges later makes it later still. */
-    if (weights && !tightens(w, ev)) {
-        if (ev->to < ev->from) return true;
-        d = here; /* the one that takes its own back is the one that was judged */
+    if (weights) { /* who was judged is who is left, or who takes its own back */
+        if (tightens(w, ev) != (ev->to < ev->from)) return true;
+        d = here;
     }
     if (!weights && here != d) return true;
     if (site_known(v, w, s, d, &at) && v->commanded_ns[s][d] > 0)

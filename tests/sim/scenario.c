@@ -311,13 +311,24 @@ void scenario_run(const scenario *s, bool clock_steps, bool verbose, scenario_re
         bool over = !w.frozen && !w.n_loops && !world_anything_in_force(&w);
         if (over) break;
         if (world_elapsed(&w) < s->until_ns + long_enough) continue;
-        /* Plans that need a person, or whose means were refused, may face an incident that doesn't end by itself. */
-        const tt_model_truth *t = tt_model_truth_of(w.model);
-        double good = 0, wanted = 0;
-        for (uint32_t p = 0; p < s->spec.n_priorities; p++) good += t->good_rps[p], wanted += t->wanted_rps[p];
-        if (good < 0.95 * wanted && !world_anything_in_force(&w)) break;
-        snprintf(ret->broken, sizeof ret->broken, "%.0f s after the last fault %zu loops are open, %s in force, %.0f %% of the demand served",
-                 (double)long_enough / 1e9, w.n_loops, world_anything_in_force(&w) ? "actions are" : "nothing is", 100 * good / wanted);
+        /* Plans that need a person, or whose means are too small, may face a collapse that doesn't end by itself. Then somebody must have been
+         * called, and whoever stops it gets everything back. */
+        if (!ret->left_to_people) {
+            const tt_model_truth *t = tt_model_truth_of(w.model);
+            double good = 0, wanted = 0;
+            for (uint32_t p = 0; p < s->spec.n_priorities; p++) good += t->good_rps[p], wanted += t->wanted_rps[p];
+            ret->left_to_people = good < 0.95 * wanted;
+            for (size_t i = 0; i < w.n_loops; i++) ret->left_to_people &= w.loops[i].paged;
+            if (!ret->left_to_people) {
+                snprintf(ret->broken, sizeof ret->broken, "%.0f s after the last fault %zu loops are open, %s in force, %.0f %% of the demand served",
+                         (double)long_enough / 1e9, w.n_loops, world_anything_in_force(&w) ? "actions are" : "nothing is", 100 * good / wanted);
+                break;
+            }
+        }
+        for (size_t i = 0; i < w.n_loops; i++)
+            if (!w.loops[i].aborted) world_command(&w, TT_CMD_ABORT, w.loops[i].id);
+        if (world_elapsed(&w) < s->until_ns + long_enough + TT_SECONDS(300)) continue;
+        if (world_anything_in_force(&w)) snprintf(ret->broken, sizeof ret->broken, "stopped by a person five minutes ago, and still in force");
         break;
     }
     ret->ticks = w.n_ticks;

@@ -22,6 +22,7 @@ void scenario_print(const scenario *s);
 
 typedef struct {
     char broken[700];
+    bool left_to_people; /* the plan's means did not end it: a person was called, and stopped it */
     uint64_t ticks, actions, checks, restarts, reloads, hash, hash_without_stamps;
     double good, nothing, wanted;
 } scenario_result;

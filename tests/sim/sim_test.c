@@ -17,7 +17,7 @@ static struct {
 } options = {.ticks = 200000, .first_seed = 1};
 
 typedef struct {
-    uint64_t runs, worse, ticks, actions;
+    uint64_t runs, worse, ticks, actions, left;
     double worst, sum;
 } tally;
 
@@ -36,6 +36,7 @@ static void broken(const scenario *s, const char *what) {
 static void invariants_hold(void **state) {
     (void)state;
     tally by_kind[SCENARIO_KINDS] = {{0}};
+    uint64_t of_loop[2] = {0}, worse_of_loop[2] = {0}; /* without and with the inner loop */
     uint64_t ticks = 0, checks = 0, runs = 0, restarts = 0, reloads = 0, failures = 0;
     for (uint64_t seed = options.first_seed; ticks < options.ticks; seed++) {
         scenario s;
@@ -58,21 +59,29 @@ static void invariants_hold(void **state) {
         t->runs++;
         t->ticks += r.ticks;
         t->actions += r.actions;
+        t->left += r.left_to_people;
         t->sum += lost;
         if (t->runs == 1 || lost > t->worst) t->worst = lost;
         if (lost > 0.01) t->worse++;
+        of_loop[s.spec.inner_loop]++;
+        worse_of_loop[s.spec.inner_loop] += lost > 0.01;
         if (lost > 0.01 && options.verbose) printf("worse than nothing by %.2f %%: seed %llu\n", 100 * lost, (unsigned long long)seed);
         if (options.one) break;
     }
     printf("%llu ticks in %llu incidents, %llu checks, %llu restarts, %llu reloads\n", (unsigned long long)ticks, (unsigned long long)runs,
            (unsigned long long)checks, (unsigned long long)restarts, (unsigned long long)reloads);
-    printf("%-30s %6s %8s %8s %14s %12s %12s\n", "incident", "runs", "ticks", "actions", "mean gained %", "worst %", "worse > 1 %");
+    printf("%-28s %6s %8s %8s %14s %9s %12s %15s\n", "incident", "runs", "ticks", "actions", "mean gained %", "worst %", "worse > 1 %",
+           "left to people");
     for (size_t i = 0; i < SCENARIO_KINDS; i++) {
         const tally *t = &by_kind[i];
         if (t->runs)
-            printf("%-30s %6llu %8llu %8llu %14.2f %12.2f %12llu\n", scenario_kind_name(i), (unsigned long long)t->runs, (unsigned long long)t->ticks,
-                   (unsigned long long)t->actions, -100 * t->sum / (double)t->runs, -100 * t->worst, (unsigned long long)t->worse);
+            printf("%-28s %6llu %8llu %8llu %14.2f %9.2f %12llu %15llu\n", scenario_kind_name(i), (unsigned long long)t->runs,
+                   (unsigned long long)t->ticks, (unsigned long long)t->actions, -100 * t->sum / (double)t->runs, -100 * t->worst,
+                   (unsigned long long)t->worse, (unsigned long long)t->left);
     }
+    for (int i = 0; i < 2; i++)
+        printf("%s inner loop: %llu of %llu runs lost more than 1 %% of the demand against doing nothing\n", i ? "with" : "without",
+               (unsigned long long)worse_of_loop[i], (unsigned long long)of_loop[i]);
     assert_int_equal(failures, 0);
 }
 

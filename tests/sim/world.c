@@ -138,6 +138,8 @@ static void hear(world *w) {
             memcpy(l->plan, ev.plan, sizeof l->plan);
             l->target = ev.target;
         }
+        for (size_t k = 0; strcmp(ev.kind, "page") == 0 && k < w->n_loops; k++)
+            if (strcmp(w->loops[k].id, ev.loop) == 0) w->loops[k].paged = true;
         if (strcmp(ev.kind, "loop_closed") == 0)
             for (size_t k = 0; k < w->n_loops; k++)
                 if (strcmp(w->loops[k].id, ev.loop) == 0) w->loops[k] = w->loops[--w->n_loops];

@@ -11,7 +11,7 @@ enum { WORLD_COMMANDS = 8, WORLD_LOOPS = 64, WORLD_TARGETS = 64 };
 typedef struct {
     char id[TT_ULID_SIZE], plan[TT_NAME_MAX];
     tt_target target;
-    bool aborted;
+    bool aborted, paged;
 } world_loop;
 
 typedef struct world world;
