@@ -8,7 +8,7 @@ import type { Event, Loop, Page, Status } from "./types";
 const KINDS = [
   "anomaly_opened", "anomaly_cleared", "loop_opened", "loop_phase", "loop_closed", "action", "judged", "relapse", "hold",
   "guardrail", "not_chosen", "page", "command", "frozen", "unfrozen", "rules_changed", "limit_reached", "started", "resumed",
-  "source_down", "source_up", "rules_refused", "alert",
+  "source_down", "source_up", "rules_refused", "alert", "store_up",
 ] as const;
 
 const STALE_AFTER_MS = 5_000;
