@@ -126,7 +126,8 @@ static bool ready_receiver(tt_engine *e, tt_site *r, tt_loop *l, double demand, 
     if (c <= 0) return false;
     const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
     uint32_t level = r->level;
-    while (d && level < d->levels && demand > safe_load * c * tt_gain(d, level)) level++;
+    double size = tt_plan_step(l->plan, TT_STEP_LIMIT) ? demand : most; /* with no cap behind it, degrade is all there is */
+    while (d && level < d->levels && size > safe_load * c * tt_gain(d, level)) level++;
     bool fits = most <= safe_load * c * tt_gain(d, level);
     if (r->loop < 0) {
         r->loop = (int32_t)(l - e->loops);
