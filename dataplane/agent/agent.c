@@ -53,7 +53,7 @@ struct tt_agent {
     agent_meter meter;
     uint64_t asked_version, epoch, version; /* to ask with; in force */
     uint32_t instances;                     /* in force */
-    bool in_force, saved_ok, save_failed;
+    bool in_force, answered_before, saved_ok, save_failed;
     uint32_t wait_ms;
     int64_t report_every_ns;
     unsigned failures, reports_failed;
@@ -258,7 +258,7 @@ static void answered(tt_agent *a, int64_t now) {
     const bytes *b = &a->query.body;
     uint64_t epoch = a->epoch, version = a->version;
     uint32_t instances = a->instances;
-    bool had = a->asked_version > 0 && a->saved_ok;
+    bool had = a->answered_before && a->saved_ok;
     taking result = take(a, b->p ? b->p : "", b->n, 0);
     if (result != TAKEN) {
         query_failed(a, now, "its set is refused, %s%s", a->refused,
@@ -270,6 +270,7 @@ static void answered(tt_agent *a, int64_t now) {
     a->last_trouble[0] = 0;
     a->failures = 0;
     a->asked_version = a->version;
+    a->answered_before = true;
     become(a, TT_AGENT_CURRENT);
     if (news) save(a, b->p, b->n);
     /* A server that answers at once and says nothing new must not make us spin. */

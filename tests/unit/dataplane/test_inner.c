@@ -209,6 +209,26 @@ static void refuses_nothing_that_fits(void **state) {
     sim_end(&s);
 }
 
+/* What it learned stays while nothing comes, and comes back after trouble: so many at once wait 0.15 s at most, and are let in. */
+static void lets_a_burst_in(void **state) {
+    (void)state;
+    load fits = {.rate = {80, 120, 80}, .servers = 8, .service_s = 0.02}, idle = {.rate = {0.5, 0, 0}, .servers = 8, .service_s = 0.02};
+    load flood = {.rate = {200, 400, 400}, .servers = 8, .service_s = 0.02}, slow = flood;
+    slow.service_s = 0.5;
+    static const char *const names[] = {"after ten idle minutes", "after trouble and half a minute that fits"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        sim s;
+        sim_begin(&s, &flood, 1000, 8);
+        (void)sim_run(&s, &flood, 20);
+        if (i == 0) (void)sim_run(&s, &idle, 600);
+        if (i == 1) (void)sim_run(&s, &slow, 30);
+        if (i == 1) (void)sim_run(&s, &fits, 30);
+        (void)sim_run(&s, &idle, 10); /* nothing waits any more */
+        for (int k = 0; k < 60; k++) CHECK(names[i], tt_dp_admit(s.dp, 2, NULL, 0, s.now_ns) == TT_DP_ADMIT);
+        sim_end(&s);
+    }
+}
+
 /* A dependency makes every request seven times slower, then hangs altogether, then is well again. */
 static void follows_capacity(void **state) {
     (void)state;
@@ -325,6 +345,7 @@ int main(void) {
         cmocka_unit_test(turns_on_and_off),
         cmocka_unit_test(keeps_a_least_queue),
         cmocka_unit_test(a_mistaken_time_passes),
+        cmocka_unit_test(lets_a_burst_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

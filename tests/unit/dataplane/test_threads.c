@@ -238,9 +238,73 @@ static void survives_fork(void **state) {
     tt_dp_free(s.dp);
 }
 
+/* A thread caught in the middle of adding a time is never heard of again in the child: it must not hide what the others did. */
+static void a_half_added_time_is_forgotten(void **state) {
+    (void)state;
+    tt_dp *dp = dp_of("checkout", "dc-a");
+    atomic_fetch_add(&dp->counters[DP_SLOTS - 1].starts.begun, 1);
+    atomic_fetch_add(&dp->counters[DP_SLOTS].ends.begun, 1);
+    atomic_store(&dp_rt.used, DP_SLOTS);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)tt_dp_admit(dp, 0, NULL, 0, 0);
+        tt_dp_started(dp, begin_ns);
+        tt_dp_finished(dp, 0, TT_DP_OK, second_ns, begin_ns + second_ns);
+        tt_dp_stats stats = {.size = sizeof stats};
+        tt_dp_read_stats(dp, &stats);
+        _exit(stats.busy_ns == second_ns && stats.queued == 0 && stats.inflight == 0 ? 0 : 10);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    tt_dp_free(dp);
+}
+
+enum { CALLERS = 2, CALLEES = 250 };
+
+typedef struct {
+    tt_dp *dp;
+    _Atomic int here[CALLEES];
+} callers;
+
+static void *caller(void *ctx) {
+    callers *c = ctx;
+    for (int i = 0; i < CALLEES; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "10.0.0.%d:80", i);
+        atomic_fetch_add(&c->here[i], 1);
+        while (atomic_load(&c->here[i]) < CALLERS) sched_yield(); /* all enter the same one at once */
+        tt_dp_called(c->dp, "payments", "dc-a", name, 0, TT_DP_CALL_OK, 1);
+    }
+    return NULL;
+}
+
+static void each_callee_is_entered_once(void **state) {
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        callers c = {.dp = dp_of("checkout", "dc-a")};
+        pthread_t threads[CALLERS];
+        for (int i = 0; i < CALLERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, caller, &c), 0);
+        for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
+        unsigned taken = 0, found = 0;
+        for (int i = 0; i < DP_CALLEES + DP_CALLEES_OTHER; i++) taken += atomic_load(&c.dp->calls->callees[i].taken);
+        for (int i = 0; i < DP_CALLEE_INDEX; i++) {
+            uint32_t place = atomic_load(&c.dp->calls->index[i]);
+            if (!place) continue;
+            found++;
+            assert_int_equal(atomic_load(&c.dp->calls->callees[place - 1].count[TT_DP_CALL_OK][0]), CALLERS);
+        }
+        assert_int_equal(found, CALLEES);
+        assert_int_equal(taken, CALLEES); /* no place is lost to a race */
+        tt_dp_free(c.dp);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(readers_and_a_swapper), cmocka_unit_test(a_read_snapshot_stays),
-                                       cmocka_unit_test(more_threads_than_slots), cmocka_unit_test(inner_loop_counts_right),
-                                       cmocka_unit_test(survives_fork)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(readers_and_a_swapper),      cmocka_unit_test(a_read_snapshot_stays), cmocka_unit_test(more_threads_than_slots),
+        cmocka_unit_test(inner_loop_counts_right),    cmocka_unit_test(survives_fork),         cmocka_unit_test(a_half_added_time_is_forgotten),
+        cmocka_unit_test(each_callee_is_entered_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
