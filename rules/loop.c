@@ -127,10 +127,14 @@ static tt_loop *open_on(tt_engine *e, const tt_target *t) {
     return NULL;
 }
 
-static bool locked_out(const tt_engine *e, const tt_target *t) {
-    for (uint32_t i = 0; i < e->n_loops; i++)
-        if (e->loops[i].used && e->loops[i].locked_until.ns > e->now.ns && tt_target_eq(&e->loops[i].target, t)) return true;
-    return false;
+/* Why the target is left alone for now; NULL: it isn't. */
+static const char *locked_out(const tt_engine *e, const tt_target *t) {
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        const tt_loop *l = &e->loops[i];
+        if (!l->used || l->locked_until.ns <= e->now.ns || !tt_target_eq(&l->target, t)) continue;
+        return l->aborting ? "a person stopped the last loop here: hands off for as long as a lock-out lasts" : "the target is locked out after too many reversals";
+    }
+    return NULL;
 }
 
 static void refuse(tt_engine *e, tt_anomaly *a, const tt_plan_match *m, const char *kind, const char *why) {
@@ -206,8 +210,9 @@ void tt_loops_open(tt_engine *e) {
             refuse(e, a, m, "guardrail", "the service is protected");
             continue;
         }
-        if (locked_out(e, &m->target)) {
-            refuse(e, a, m, "guardrail", "the target is locked out after too many reversals");
+        const char *locked = locked_out(e, &m->target);
+        if (locked) {
+            refuse(e, a, m, "guardrail", locked);
             continue;
         }
         uint32_t bad, all;
@@ -485,6 +490,8 @@ void tt_loops_command(tt_engine *e, const tt_command *c) {
         tt_emit(e, "command", l, "abort by %s: %s", actor, reason);
         tt_anomaly *a = tt_loop_anomaly(e, l);
         if (a) a->muted = true;
+        /* What the actions had cured comes back with their end: that is no reason to start again. */
+        l->locked_until.ns = e->now.ns + e->rules->guardrails.lock_out_for_ns;
         l->aborting = true;
         break;
     }
