@@ -143,7 +143,7 @@ typedef struct {
     char feature[TT_NAME_MAX], feature_service[TT_NAME_MAX]; /* what `level` is of: known even when the plan is gone */
     double probe_ratio;
     int64_t hold_ns;          /* grows with every relapse */
-    tt_time commanded_at, effective_at, violated_at, raised_at, lowered_at, unbound_since, flush_until;
+    tt_time commanded_at, effective_at, violated_at, raised_at, lowered_at, unbound_since, flush_until, dependency_bad_at;
     uint64_t commanded_version;
     bool acknowledged;
     bool raised;              /* the last command gave something back */

@@ -379,38 +379,36 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
     s->measured_rps = fmax(s->measured_rps, d->admitted / tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level));
 }
 
-static bool dependency_well(const tt_engine *e, const tt_site *s, const tt_step *d, char *why, size_t size) {
+/* The few requests that still go the whole way show how the dependency does. None of them in a window says nothing: not seen is not well, so what
+ * counts is when it was last seen to be ill. */
+static void watch_dependency(tt_engine *e, tt_site *s, const tt_step *d) {
     for (uint32_t i = 0; i < s->n_closure; i++) {
-        const tt_service_def *svc = &e->rules->services[s->closure[i]];
-        if (!tt_sv_eq(svc->name, d->feature)) continue;
-        tt_where w = {svc->name, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL};
+        tt_sv name = e->rules->services[s->closure[i]].name;
+        if (!tt_sv_eq(name, d->feature) || s->latency_dep_base[i] <= 0) continue;
+        tt_where w = {name, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL};
         tt_reading lat = tt_read_signal(e, e->load_signal[TT_LOAD_LATENCY_MEAN], &w);
-        if (!lat.known || s->latency_dep_base[i] <= 0 || lat.value <= 2 * s->latency_dep_base[i] + 5) return true;
-        char a[32], b[32];
-        tt_num(a, sizeof a, lat.value);
-        tt_num(b, sizeof b, s->latency_dep_base[i]);
-        snprintf(why, size, "%.*s still answers in %s ms, usually %s ms: the degrade stays", TT_SV_ARG(svc->name), a, b);
-        return false;
+        if (lat.known && lat.value > 2 * s->latency_dep_base[i] + 5) s->dependency_bad_at = e->now;
     }
-    return true;
 }
 
 static void give_back_level(tt_engine *e, tt_site *s, tt_loop *l) {
     const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE);
     int64_t theta = tt_law_dead_time(e, s), every = l->plan->recover_every_ns > theta ? l->plan->recover_every_ns : theta;
-    if (!d || tt_since(e->now, s->violated_at) < hold_of(e, s) || tt_since(e->now, s->commanded_at) < every) return;
+    char why[300], u[32];
+    if (!d) return;
+    bool well = s->dependency_bad_at.ns == 0 || tt_since(e->now, s->dependency_bad_at) >= hold_of(e, s);
+    if (tt_since(e->now, s->violated_at) < hold_of(e, s) || tt_since(e->now, s->commanded_at) < every) return;
     double ratio = tt_gain(d, s->level) / tt_gain(d, s->level - 1);
     const char *source;
     double c = tt_site_capacity(e, s, &source);
     double after = s->load.util_known ? s->load.util * ratio : c > 0 ? tt_site_demand(s) / (c * tt_gain(d, s->level - 1)) : 0;
-    char why[300], u[32];
     tt_pct(u, sizeof u, after);
     if (after >= give_back_utilization) {
         snprintf(l->why, sizeof l->why, "holds; a level less of degrade would need %s of capacity", u);
         return;
     }
-    if (!dependency_well(e, s, d, why, sizeof why)) {
-        snprintf(l->why, sizeof l->why, "%s", why);
+    if (!well) {
+        snprintf(l->why, sizeof l->why, "holds; %.*s has not been fast for long enough to be asked again", TT_SV_ARG(d->feature));
         return;
     }
     snprintf(why, sizeof why, "clean, and a level less needs %s of capacity: give %.*s back", u, TT_SV_ARG(d->feature));
@@ -447,6 +445,8 @@ static void site_step(tt_engine *e, tt_site *s) {
         return;
     }
     s->hold_said = false;
+    const tt_step *degrade = tt_site_step(e, s, TT_STEP_DEGRADE);
+    if (s->level > 0 && degrade) watch_dependency(e, s, degrade);
     if (s->load.at.ns <= s->judged_at.ns || !tt_site_judgeable(e, s)) return;
     if (s->flush_until.ns > e->now.ns) return;
     s->judged_at = s->load.at;

@@ -10,7 +10,7 @@
 #define SITE_COUNTS(X) X(base_samples) X(level) X(bad_samples)
 #define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty) X(by_ratio)
 #define SITE_TIMES(X)                                                                                                                                \
-    X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until)
+    X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until) X(dependency_bad_at)
 #define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept)
 #define LOOP_COUNTS(X) X(plan_hash) X(reversals) X(rung)
 #define LOOP_TIMES(X)                                                                                                                                \
