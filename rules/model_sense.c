@@ -175,10 +175,10 @@ static growth grown(const tt_model_site *site, bool by_itself, int64_t t, int64_
 
 #define SIGNALS(X)                                                                                                                                   \
     X(OFFERED, "offered_rps")                                                                                                                        \
-    X(ADMITTED, "admitted_rps") X(OK, "ok_rps") X(REFUSED, "refused_rps") X(DROPPED, "dropped_rps") X(ARRIVED, "arrived_rps")                        \
-        X(COMPLETED, "completed_rps") X(UTILIZATION, "utilization") X(LATENCY, "latency_mean_ms") X(ERROR_RATIO, "error_ratio")                      \
-            X(CALL_ERROR_RATIO, "call_error_ratio") X(ENTRY, "entry_rps") X(INSTANCE_ERROR_RATIO, "instance_error_ratio")                            \
-                X(INSTANCE_RPS, "instance_rps")
+    X(ADMITTED, "admitted_rps")                                                                                                                      \
+    X(OK, "ok_rps") X(REFUSED, "refused_rps") X(DROPPED, "dropped_rps") X(ARRIVED, "arrived_rps") X(COMPLETED, "completed_rps")                      \
+        X(UTILIZATION, "utilization") X(LATENCY, "latency_mean_ms") X(ERROR_RATIO, "error_ratio") X(CALL_ERROR_RATIO, "call_error_ratio")            \
+            X(ENTRY, "entry_rps") X(INSTANCE_ERROR_RATIO, "instance_error_ratio") X(INSTANCE_RPS, "instance_rps")
 #define AS_ID(id, name) SIG_##id,
 typedef enum { SIGNALS(AS_ID) SIG_COUNT } signal_id;
 

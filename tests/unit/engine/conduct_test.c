@@ -138,7 +138,7 @@ static void an_abort_takes_everything_back_and_is_not_argued_with(void **state) 
     run(&w, S(175), &after); /* the surge goes on */
     assert_int_equal(after.actions, 0);
     assert_int_equal(after.opened, 0);
-    assert_non_null(strstr(after.text, "a person stopped the last loop here"));
+    assert_non_null(strstr(t.text, "a person stopped the last loop here"));
     world_close(&w);
 }
 
