@@ -107,10 +107,10 @@ static void shipped_plans(void **state) {
     }
 }
 
-/* The example of the writer's guide must load as it stands there. */
-static void documented_example(void **state) {
+/* The examples that a newcomer copies must load as they stand there. */
+static void example_of(void **state, const char *page) {
     static char text[1 << 18];
-    FILE *f = fopen(SOURCE_DIR "/docs/plans.md", "r");
+    FILE *f = fopen(page, "r");
     assert_non_null(f);
     text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
     fclose(f);
@@ -129,6 +129,11 @@ static void documented_example(void **state) {
     unlink(paths[0]);
 }
 
+static void documented_examples(void **state) {
+    example_of(state, SOURCE_DIR "/docs/plans.md");
+    example_of(state, SOURCE_DIR "/README.md");
+}
+
 static int up(void **state) {
     snprintf(dir, sizeof(dir), "/tmp/rules_load_XXXXXX");
     *state = tt_pcre_matcher_new();
@@ -145,6 +150,6 @@ static int down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_directory), cmocka_unit_test(every_file_is_told_of), cmocka_unit_test(empty_directory),
-                                       cmocka_unit_test(too_big),     cmocka_unit_test(shipped_plans),         cmocka_unit_test(documented_example)};
+                                       cmocka_unit_test(too_big),     cmocka_unit_test(shipped_plans),         cmocka_unit_test(documented_examples)};
     return cmocka_run_group_tests(tests, up, down);
 }
