@@ -67,6 +67,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     uint32_t max = e->series.max;
     tt_series_free(&e->series);
     if (!tt_series_init(&e->series, max)) e->series.max = 0;
+    e->series_since = e->now;
     e->rules = rules;
     find_load_signals(e);
     for (uint32_t i = 0; i < e->n_loops; i++) {
@@ -85,6 +86,7 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     e->n_out = 0;
     if (obs->now.ns > e->now.ns || !e->started) e->now = obs->now;
     e->wall = obs->wall;
+    if (!e->started) e->series_since = e->now;
     if (!e->started)
         for (uint32_t i = 0; i < e->n_sites; i++)
             if (e->sites[i].violated_at.ns == 0) e->sites[i].violated_at = e->now;

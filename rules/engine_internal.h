@@ -235,6 +235,7 @@ struct tt_engine {
     int load_signal[TT_LOAD_COUNT];
 
     tt_series_table series;
+    tt_time series_since; /* watched since: the first tick, or new rules */
     tt_anomaly *anomalies;
     uint32_t n_anomalies; /* high-water mark */
 

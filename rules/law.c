@@ -355,9 +355,10 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
     /* ... but for a site with plenty of room: then load was not what ailed it. */
     bool roomy = inner_loop(e, s) && d->util_known && d->util < idle_utilization && !tt_eject_below(e, s);
     if (roomy) g_up = fmax(g_up, 0.5);
-    double est = d->util_known && d->util > 0.05 && !tt_eject_below(e, s) ? cap_utilization * d->admitted / d->util : s->cap_rps * 1.05;
+    bool measured = d->util_known && d->util > 0.05 && !tt_eject_below(e, s);
+    double est = measured ? cap_utilization * d->admitted / d->util : s->cap_rps * (1 + (roomy ? g_up : 0.05)); /* too idle to tell: feel the way up */
     /* One window's utilization is worth half a step; and with the queues held nothing hurts by staying a little over, so down it goes by inches. */
-    if (inner_loop(e, s) && fabs(est - s->cap_rps) < 0.15 * s->cap_rps) est = (est + s->cap_rps) / 2;
+    if (measured && inner_loop(e, s) && fabs(est - s->cap_rps) < 0.15 * s->cap_rps) est = (est + s->cap_rps) / 2;
     double cap = fmin(fmax(est, (inner_loop(e, s) ? 0.96 : 0.9) * s->cap_rps), s->cap_rps * (1 + g_up));
     if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
         double fresh[TT_PRIORITIES_MAX], off = 0;

@@ -160,6 +160,20 @@ static bool suspect_sensor(tt_engine *e, uint32_t anomaly, uint32_t *ret_bad, ui
     return all >= e->rules->guardrails.most_bad_min && (double)bad >= e->rules->guardrails.most_bad_share * (double)all;
 }
 
+/* A site that another loop has brought in is this loop's own from here: from the moment it may act, or the other's actions would end with a refusal. */
+static void take_site(tt_engine *e, tt_loop *l) {
+    tt_site *s = l->target.instance[0] ? NULL : tt_site_of(e, l->target.service, l->target.dc);
+    if (!s) return;
+    s->loop = (int32_t)(l - e->loops);
+    if (tt_site_neutral(e, s)) {
+        /* `acted` stays: traffic that another loop has just sent here is still to be seen. */
+        s->measured_rps = 0;
+        s->hold_ns = 0;
+    }
+    s->violated_at = e->now;
+    s->judged_at.ns = 0;
+}
+
 static void start(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
     tt_loop *l = new_loop(e);
     if (!l) return;
@@ -178,18 +192,7 @@ static void start(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
     snprintf(l->why, sizeof l->why, "%s: %s%s", l->anomaly_name, a->value_known ? "value " : "alert firing", value);
     tt_emit(e, "loop_opened", l, "%s answers %s on %s%s%s (mode %s)", l->plan_name, l->anomaly_name, l->target.service, l->target.dc[0] ? " in " : "", l->target.dc,
             tt_mode_name(m->plan->mode));
-    tt_site *s = l->target.instance[0] ? NULL : tt_site_of(e, l->target.service, l->target.dc);
-    if (s) {
-        /* A site another loop had brought in is this loop's own now. */
-        s->loop = (int32_t)(l - e->loops);
-        if (tt_site_neutral(e, s)) {
-            /* `acted` stays: traffic that another loop has just sent here is still to be seen. */
-            s->measured_rps = 0;
-            s->hold_ns = 0;
-        }
-        s->violated_at = e->now;
-        s->judged_at.ns = 0;
-    }
+    if (m->plan->mode == TT_MODE_AUTO) take_site(e, l);
 }
 
 void tt_loops_open(tt_engine *e) {
@@ -410,9 +413,10 @@ static void step(tt_engine *e, tt_loop *l) {
             tt_loop_enter(e, l, TT_PHASE_ACTING, l->why);
         break;
     case TT_PHASE_AWAITING_APPROVAL:
-        if (l->approved)
+        if (l->approved) {
+            if (l->plan->mode == TT_MODE_APPROVE) take_site(e, l);
             tt_loop_enter(e, l, TT_PHASE_ACTING, "approved");
-        else if (tt_since(e->now, l->phase_at) >= l->plan->approve_within_ns) {
+        } else if (tt_since(e->now, l->phase_at) >= l->plan->approve_within_ns) {
             if (l->plan->mode == TT_MODE_APPROVE)
                 finish(e, l, "refused", "nobody answered in time: refused, nothing was done");
             else {

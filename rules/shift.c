@@ -290,6 +290,7 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
         /* What it does with the share it has says best what it would do with more; a trickle says too little, then it is what was learned. */
         bool telling = s->load.util_known && g->share[i] > 0.2 * home;
         if (telling ? s->load.util * next / g->share[i] > safe_load : c > 0 && next * total > c * tt_gain(d, s->level)) return;
+        if (s->cap_rps > 0 && !s->by_ratio && next * total > s->cap_rps) return; /* its cap would drop it: that opens first */
         share[i] = next;
         if (next < home - 1e-9) done = false;
     }

@@ -123,6 +123,12 @@ static tt_reading get(look *k, tt_load_signal which) {
 static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
     look k = {e, l, {tt_sv_of(tt_service_cname(e, s->service)), tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL}, false};
     tt_reading offered = get(&k, TT_LOAD_OFFERED), ok = get(&k, TT_LOAD_OK);
+    /* At first nobody can tell a part that is missing from one that doesn't exist. */
+    if (offered.known && tt_since(e->now, e->series_since) < e->rules->signals[e->load_signal[TT_LOAD_OFFERED]].max_age_ns) {
+        l->quality = TT_Q_TOO_FEW_SAMPLES;
+        l->missing = "offered_rps";
+        return;
+    }
     if (!offered.known || !ok.known) {
         l->quality = offered.known ? ok.quality : offered.quality;
         l->missing = offered.known ? "ok_rps" : "offered_rps";
@@ -146,7 +152,9 @@ static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
     l->dropped = dropped.known ? dropped.value : 0;
     l->admitted = admitted.known ? admitted.value : l->offered - l->refused - l->dropped;
     if (l->admitted < l->ok) l->admitted = l->ok; /* windows of different counters never line up exactly */
-    l->fail_ratio = l->admitted > 0 ? 1 - l->ok / l->admitted : 0;
+    /* Under a deep cap what is admitted is a small difference of large figures: less than their own error says nothing. */
+    double failed = l->admitted - l->ok;
+    l->fail_ratio = l->admitted > 0 && failed > 0.01 * l->offered ? failed / l->admitted : 0;
     l->refused_ratio = l->offered > 0 ? l->refused / l->offered : 0;
     if (l->refused_ratio > 1) l->refused_ratio = 1;
     tt_reading lat = get(&k, TT_LOAD_LATENCY_MEAN);
