@@ -20,6 +20,22 @@ static bool broken(invariants *v, const world *w, const char *fmt, ...) {
     va_end(ap);
     return false;
 }
+/* Ages of what was told of a site, for a failure's text. */
+static const char *told(const invariants *v, const world *w, int s, int d) {
+    static char text[256];
+    size_t n = 0;
+    for (uint32_t p = 0; p < w->spec.n_priorities; p++) {
+        const inv_sample *x[2] = {&v->offered[s][d][p], &v->ok[s][d][p]};
+        for (int k = 0; k < 2; k++)
+            n += (size_t)snprintf(text + n, sizeof text - n, " %s%s%.1fs", k ? "ok " : "offered ",
+                                  x[k]->good   ? ""
+                                  : x[k]->told ? "NaN since "
+                                               : "absent since ",
+                                  (double)(w->obs.now.ns - x[k]->at_ns) / 1e9);
+    }
+    return text;
+}
+
 #define HOLDS(cond, ...)                                                                                                                             \
     do {                                                                                                                                             \
         v->n_checks++;                                                                                                                               \
@@ -253,14 +269,15 @@ static bool action_is_grounded(invariants *v, const world *w, const tt_event *ev
     HOLDS(here >= 0, "%s on %s/%s", ev->action, ev->target.service, ev->target.dc);
     if (!judged(v, w, ev)) return true;
     if (tightens(w, ev)) {
-        HOLDS(site_known(v, w, s, here, &at), "%s %.3g -> %.3g on a measurement of %s/%s that is not ok", ev->action, ev->from, ev->to,
-              l->target.service, w->spec.dcs[here]);
-        HOLDS(!weights || site_known(v, w, s, d, &at), "%s %.3g -> %.3g on a measurement of %s/%s that is not ok", ev->action, ev->from, ev->to,
-              l->target.service, w->spec.dcs[d]);
+        HOLDS(site_known(v, w, s, here, &at), "%s %.3g -> %.3g on a measurement of %s/%s that is not ok:%s", ev->action, ev->from, ev->to,
+              l->target.service, w->spec.dcs[here], told(v, w, s, here));
+        HOLDS(!weights || site_known(v, w, s, d, &at), "%s %.3g -> %.3g on a measurement of %s/%s that is not ok:%s", ev->action, ev->from, ev->to,
+              l->target.service, w->spec.dcs[d], told(v, w, s, d));
     }
     /* Rule 5. The mesh needs apply_ns at least; what it acknowledges later makes it later still. */
-    if (weights) { /* who was judged is who is left, or who takes its own back */
-        if (tightens(w, ev) != (ev->to < ev->from)) return true;
+    if (weights) { /* who was judged is who is left, or who takes its own back; the others receive or give up */
+        bool back = strstr(ev->reason, "traffic back") || strstr(ev->reason, "step home");
+        if (back != (ev->to > ev->from)) return true;
         d = here;
     }
     if (!weights && here != d) return true;

@@ -13,7 +13,7 @@
 
 static struct {
     uint64_t ticks, first_seed;
-    bool one, verbose;
+    bool one, verbose, steady_clock;
 } options = {.ticks = 200000, .first_seed = 1};
 
 typedef struct {
@@ -43,7 +43,7 @@ static void invariants_hold(void **state) {
         scenario_result r;
         scenario_of(seed, &s);
         if (options.verbose) scenario_print(&s);
-        scenario_run(&s, true, options.verbose, &r);
+        scenario_run(&s, !options.steady_clock, options.verbose, &r);
         ticks += r.ticks;
         checks += r.checks;
         restarts += r.restarts;
@@ -126,8 +126,10 @@ int main(int argc, char **argv) {
             options.one = true;
         } else if (strcmp(argv[i], "--verbose") == 0)
             options.verbose = true;
+        else if (strcmp(argv[i], "--steady-clock") == 0)
+            options.steady_clock = true;
         else {
-            fprintf(stderr, "usage: sim_test [--ticks N] [--from SEED] [--seed SEED [--verbose]]\n");
+            fprintf(stderr, "usage: sim_test [--ticks N] [--from SEED] [--seed SEED [--verbose] [--steady-clock]]\n");
             return 2;
         }
     }

@@ -145,6 +145,7 @@ static void hear(world *w) {
                 if (strcmp(w->loops[k].id, ev.loop) == 0) w->loops[k] = w->loops[--w->n_loops];
         unstamp(ev.loop);
         ev.at.ms = 0;
+        if (strcmp(ev.kind, "command") == 0 && !ev.loop[0]) ev.reason[0] = 0; /* names an id that nobody knows */
         hash_event(&w->hash_without_stamps, &ev);
     }
 }
