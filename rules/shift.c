@@ -339,7 +339,7 @@ void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
         }
         if (!local || (!s->faulty && tt_eject_pending(e, s))) continue;
         /* Load looks like a fault of its own too when it is alone: what its hops can show decides. */
-        if (s->saturated && s->load.fail_ratio < 0.5) continue;
+        if (s->saturated && (s->load.fail_ratio < 0.5 || !e->rules->services[s->service].inner_loop)) continue; /* unbounded queues fail like that by load alone */
         if (!s->faulty) {
             const tt_step *cut = tt_site_step(e, s, TT_STEP_CUTOVER);
             leave(e, g, service, s, l, cut && !tt_site_step(e, s, TT_STEP_SHIFT) && (!cut->approve || l->approved));

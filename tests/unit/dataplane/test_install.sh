@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$cmake" --install "$build" --component dataplane --prefix "$work/prefix" >"$work/log" || { cat "$work/log"; exit 1; }
 
-"$cmake" -S "$consumer" -B "$work/cmake" -DCMAKE_C_COMPILER="$cc" -DCMAKE_PREFIX_PATH="$work/prefix" >"$work/log" 2>&1 &&
+"$cmake" -G Ninja -S "$consumer" -B "$work/cmake" -DCMAKE_C_COMPILER="$cc" -DCMAKE_PREFIX_PATH="$work/prefix" >"$work/log" 2>&1 &&
   "$cmake" --build "$work/cmake" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 for program in core core_static with_agent with_agent_static; do
   test "$("$work/cmake/$program")" = 0.1.0
