@@ -21,7 +21,7 @@ static const double cap_utilization = 0.96;
 /* Reserve with and without the inner loop (section 12: .99; section 4: .92). */
 static const double reserve_inner = 0.99, reserve_outer = 0.92;
 static const double raise_inner = 1.0, raise_outer = 0.6;
-static const double deadband = 0.03;
+static const double deadband = 0.03, inch = 0.96, hiccup = 0.1;
 static const double give_back_utilization = 0.88;
 static const int64_t hold_max_ns = TT_SECONDS(300), flush_ns = TT_SECONDS(8);
 
@@ -307,8 +307,11 @@ static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
         reserve = !flush ? reserve_outer : f > 0.5 ? 0.25 : f > 0.15 ? 0.60 : 0.70;
         if (flush) s->flush_until.ns = e->now.ns + flush_ns;
         cap = reserve * s->measured_rps * gain;
-    } else
+    } else {
         cap = reserve * fmax(s->measured_rps * gain, thr);
+        /* A cap that is nearly right is trimmed by inches: behind held queues a few refusals cost less than what a hiccup would take away. */
+        if (s->cap_rps > 0 && !raised && s->load.refused_ratio + s->load.fail_ratio < hiccup) cap = fmax(cap, inch * s->cap_rps);
+    }
     /* Never below the goodput delivered now (section 9, 2), but for the timed flush of a stale queue. */
     if (s->flush_until.ns <= e->now.ns) cap = fmax(cap, reserve * s->load.ok);
     if (cap >= s->load.offered) return;
@@ -359,7 +362,7 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
     double est = measured ? cap_utilization * d->admitted / d->util : s->cap_rps * (1 + (roomy ? g_up : 0.05)); /* too idle to tell: feel the way up */
     /* One window's utilization is worth half a step; and with the queues held nothing hurts by staying a little over, so down it goes by inches. */
     if (measured && inner_loop(e, s) && fabs(est - s->cap_rps) < 0.15 * s->cap_rps) est = (est + s->cap_rps) / 2;
-    double cap = fmin(fmax(est, (inner_loop(e, s) ? 0.96 : 0.9) * s->cap_rps), s->cap_rps * (1 + g_up));
+    double cap = fmin(fmax(est, (inner_loop(e, s) ? inch : 0.9) * s->cap_rps), s->cap_rps * (1 + g_up));
     if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
         double fresh[TT_PRIORITIES_MAX], off = 0;
         if (!ratio) return;
