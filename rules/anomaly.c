@@ -269,14 +269,13 @@ static void take_alert(tt_engine *e, const tt_alert *in) {
     }
 }
 
+/* New rules: indices and plans are other ones now. What still holds comes up again from its own evidence. */
+void tt_anomalies_forget(tt_engine *e) {
+    for (uint32_t i = 0; i < e->n_anomalies; i++)
+        if (e->anomalies[i].used) drop(&e->anomalies[i]);
+}
+
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs) {
-    if (e->rules_changed) {
-        /* Indices and plans are other ones now: what still holds comes up again from its own evidence. */
-        for (uint32_t i = 0; i < e->n_anomalies; i++) {
-            tt_anomaly *a = &e->anomalies[i];
-            if (a->used) drop(a);
-        }
-    }
     for (uint32_t k = 0; k < e->rules->n_anomalies; k++) {
         const tt_anomaly_def *d = &e->rules->anomalies[k];
         if (d->kind != TT_ANOMALY_WHEN) continue;

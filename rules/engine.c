@@ -68,6 +68,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     tt_series_free(&e->series);
     if (!tt_series_init(&e->series, max)) e->series.max = 0;
     e->series_since = e->now;
+    tt_anomalies_forget(e); /* at once: whoever looks before the next tick must find nothing of the old rules */
     e->rules = rules;
     find_load_signals(e);
     for (uint32_t i = 0; i < e->n_loops; i++) {

@@ -295,6 +295,7 @@ bool tt_look_read(void *ctx, int signal, double *ret);
 
 /* ---- anomaly.c ---- */
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
+void tt_anomalies_forget(tt_engine *e);
 const char *tt_anomaly_state_name(tt_anomaly_state s);
 
 /* ---- site.c ---- */
