@@ -256,6 +256,27 @@ static void a_restart_keeps_all_and_fences_the_old_writer(void **state) {
     world_close(&w);
 }
 
+static void new_rules_leave_nothing_of_the_old_to_look_at(void **state) {
+    (void)state;
+    world w;
+    tally t = {0};
+    tt_buf seen;
+    open_world(&w, "degrade-shift-limit", &(tt_model_fault)SURGE, 1, NULL);
+    while (tt_engine_open_loops(w.engine) == 0 && world_elapsed(&w) < S(120)) world_tick(&w);
+    tt_buf_init(&seen, 1 << 20);
+    tt_engine_anomalies_json(w.engine, &seen);
+    assert_non_null(strstr(seen.p, "\"open\""));
+    tt_buf_free(&seen);
+    assert_true(world_reload(&w, "guardrails: {max_concurrent_loops: 3}\n"));
+    tt_buf_init(&seen, 1 << 20);
+    tt_engine_anomalies_json(w.engine, &seen);
+    assert_string_equal(seen.p, "{\"items\":[]}");
+    tt_buf_free(&seen);
+    run(&w, S(120), &t);
+    assert_false(world_anything_in_force(&w)); /* its plan is gone: everything is taken back */
+    world_close(&w);
+}
+
 static void what_is_no_saved_state_is_refused(void **state) {
     (void)state;
     static const char *const texts[] = {"{}",
@@ -292,6 +313,7 @@ int main(void) {
         cmocka_unit_test(no_more_loops_than_allowed),
         cmocka_unit_test(a_mesh_that_takes_half_is_said),
         cmocka_unit_test(a_restart_keeps_all_and_fences_the_old_writer),
+        cmocka_unit_test(new_rules_leave_nothing_of_the_old_to_look_at),
         cmocka_unit_test(what_is_no_saved_state_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
