@@ -149,9 +149,19 @@ static int get(tt_client *c, const char *id, bool json) {
 
 /* ---- watching ---- */
 
+typedef struct {
+    bool json, told;
+} watching;
+
 static bool show(void *ctx, const char *kind, tt_sv data) {
-    bool json = *(const bool *)ctx, screen = !json && isatty(STDOUT_FILENO);
+    watching *w = ctx;
+    bool json = w->json, screen = !json && isatty(STDOUT_FILENO);
     bool tick = strcmp(kind, "tick") == 0;
+    /* Whoever pipes the events wants to know from when on none is missed. */
+    if (tick && !screen && !w->told) {
+        fprintf(stderr, "watching: each event from now on is a line\n");
+        w->told = true;
+    }
     if (tick != screen) return true; /* a terminal shows the state, a pipe the events */
     json_t *root = json_loadb(data.p, data.n, 0, NULL);
     if (json) {
@@ -245,7 +255,7 @@ int tt_cmd_loops(int argc, char **argv) {
     else if (is_abort)
         code = post_loop(&c, id, "abort", reason);
     else
-        code = tt_client_events(&c, "/v1/events", show, &json);
+        code = tt_client_events(&c, "/v1/events", show, &(watching){.json = json});
     tt_client_free(&c);
     return code;
 }

@@ -124,7 +124,8 @@ class Operate(harness.World):
         wait_for('it is paused', lambda: (d.get('/v1/status')['frozen'] or {}).get('reason') == 'a drill')
         self.assertEqual(run('resume', '--reason', 'it is over', **at)[0], 0)
         wait_for('it runs', lambda: d.get('/v1/status')['frozen'] is None)
-        with subprocess.Popen([TRIMTAB, 'loops', 'watch', '--server', d.url], stdout=subprocess.PIPE, text=True) as watch:
+        with subprocess.Popen([TRIMTAB, 'loops', 'watch', '--server', d.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+            self.assertIn('watching', watch.stderr.readline())
             self.assertEqual(run('loops', 'abort', loop, '--reason', 'enough', **at)[0], 0)
             for line in watch.stdout:
                 if ' command ' in line:
