@@ -60,7 +60,6 @@ static void set(tt_engine *e, tt_loop *l, bool out, const char *why) {
     l->ejected = out;
     l->eject_held = false;
     l->eject_at = e->now;
-    l->eject_version = e->version;
 }
 
 static void hold_once(tt_engine *e, tt_loop *l, const char *kind, const char *why) {

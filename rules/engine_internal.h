@@ -143,7 +143,7 @@ typedef struct {
     char feature[TT_NAME_MAX], feature_service[TT_NAME_MAX]; /* what `level` is of: known even when the plan is gone */
     double probe_ratio;
     int64_t hold_ns;          /* grows with every relapse */
-    tt_time commanded_at, effective_at, violated_at, raised_at, lowered_at, unbound_since, flush_until, dependency_bad_at;
+    tt_time commanded_at, effective_at, violated_at, raised_at, unbound_since, flush_until, dependency_bad_at;
     uint64_t commanded_version;
     bool acknowledged;
     bool raised;              /* the last command gave something back */
@@ -197,7 +197,7 @@ typedef struct {
     tt_target target;
     tt_phase phase;
     tt_wall opened, phase_wall, closed;
-    tt_time opened_at, phase_at, closed_at, kept_since, violated_at, next_at;
+    tt_time opened_at, phase_at, closed_at, kept_since, violated_at;
     bool kept_known, kept;
     bool approved, aborting, paged, shadow_said;
     const char *ended; /* static text */
@@ -208,8 +208,7 @@ typedef struct {
     int64_t hold_ns;
     /* eject */
     bool ejected, eject_held; /* held: peers or limits forbid it, so nothing is to be waited for */
-    tt_time eject_at, eject_effective_at, relapse_at;
-    uint64_t eject_version;
+    tt_time eject_at, relapse_at;
     /* history */
     tt_history *history;
     uint32_t n_history, cap_history, head_history;

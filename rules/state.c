@@ -14,7 +14,7 @@
 #define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept)
 #define LOOP_COUNTS(X) X(plan_hash) X(reversals) X(rung)
 #define LOOP_TIMES(X)                                                                                                                                \
-    X(opened_at) X(phase_at) X(closed_at) X(kept_since) X(violated_at) X(locked_until) X(eject_at) X(eject_effective_at) X(relapse_at)
+    X(opened_at) X(phase_at) X(closed_at) X(kept_since) X(violated_at) X(locked_until) X(eject_at) X(relapse_at)
 #define LOOP_WALLS(X) X(opened) X(phase_wall) X(closed)
 #define LOOP_TEXTS(X) X(id) X(plan_name) X(anomaly_name) X(why)
 
