@@ -82,6 +82,12 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     e->rules_changed = true;
 }
 
+void tt_engine_set_timing(tt_engine *e, int64_t scrape_ns, int64_t ingest_ns, int64_t apply_ns) {
+    if (scrape_ns > 0) e->cfg.scrape_ns = scrape_ns;
+    if (ingest_ns > 0) e->cfg.ingest_ns = ingest_ns;
+    if (apply_ns > 0) e->cfg.apply_ns = apply_ns;
+}
+
 void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     e->n_events = 0;
     e->n_out = 0;

@@ -18,6 +18,7 @@ typedef struct {
     uint64_t epoch;       /* of this writer; larger than any before */
     int64_t apply_ns;     /* how long the mesh takes to enforce a decision, default 500 ms */
     int64_t ingest_ns;    /* from scrape to a readable sample, default 1 s */
+    int64_t scrape_ns;    /* between samples; 0: as the signals' definitions say (default) */
 } tt_engine_config;
 
 typedef enum { TT_Q_OK, TT_Q_NO_DATA, TT_Q_STALE, TT_Q_TOO_FEW_SAMPLES, TT_Q_SOURCE_DOWN } tt_quality;
@@ -36,6 +37,7 @@ typedef struct {
     double value;        /* finite; NaN and infinities are turned into TT_Q_NO_DATA by the source */
     tt_time at;          /* when it was true (sample's own time, moved to the monotonic clock) */
     tt_quality quality;  /* OK, NO_DATA or TOO_FEW_SAMPLES; the engine itself finds STALE */
+    int64_t window_ns;   /* the span a rate was taken over; 0: as the signal's definition says */
 } tt_measurement;
 
 /* What became of one signal's query in this round. A series that a good answer no longer holds becomes no_data. */
@@ -113,6 +115,9 @@ void tt_engine_config_default(tt_engine_config *ret);
 
 /* One step. `now` must not go back: an earlier `now` is treated as the last one. Never fails: what it cannot do is an event. */
 void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret);
+
+/* How the mesh and monitoring are timed, from now on; 0 leaves a figure as it is. A slower scrape than the signals say makes samples stale later. */
+void tt_engine_set_timing(tt_engine *e, int64_t scrape_ns, int64_t ingest_ns, int64_t apply_ns);
 
 /* New rules between two ticks. Loops whose plan is gone or changed are wound back in steps under their old terms' limits; the rest go on. */
 void tt_engine_set_rules(tt_engine *e, const tt_rules *rules);

@@ -44,6 +44,7 @@ typedef struct tt_series {
     tt_labels labels;
     double value;
     tt_time at, prev_at; /* of the newest ok sample and the one before */
+    int64_t window_ns;   /* of the newest */
     tt_quality quality;  /* as the source said; stale is found when read */
     uint32_t round;      /* of the poll that last held it */
     tt_time since;       /* not ok since */
@@ -267,6 +268,7 @@ struct tt_engine {
 bool tt_series_init(tt_series_table *t, uint32_t max);
 void tt_series_free(tt_series_table *t);
 void tt_series_take(tt_engine *e, const tt_observations *obs);
+int64_t tt_series_max_age(const tt_engine *e, uint32_t signal);
 tt_quality tt_series_quality(const tt_engine *e, const tt_series *s);
 bool tt_labels_copy(tt_labels *to, const tt_label *from, size_t n); /* sorted, hashed */
 void tt_labels_free(tt_labels *l);
@@ -283,6 +285,7 @@ typedef struct {
     tt_time at;        /* oldest of those folded */
     tt_quality quality;
     bool hole;         /* a part of the sum was there a moment ago and isn't now: not known, rather than smaller */
+    int64_t window_ns; /* the longest of those folded */
 } tt_reading;
 tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *where);
 /* The same as an expression's reader: tt_expr_eval(x, tt_look_read, &(tt_look){e, where}). */

@@ -84,8 +84,15 @@ typedef struct {
 
 typedef enum { TT_MODE_OBSERVE, TT_MODE_ADVISE, TT_MODE_APPROVE, TT_MODE_AUTO } tt_mode;
 
+/* `law:`, who sizes a plan's steps. */
+#define TT_LAWS(X) X(MEASURED_CAPACITY, "measured_capacity")
+#define TT_AS_LAW(id, name) TT_LAW_##id,
+typedef enum { TT_LAWS(TT_AS_LAW) TT_LAW_COUNT } tt_law;
+#undef TT_AS_LAW
+
 typedef struct {
     tt_sv name;
+    tt_law law;        /* default measured_capacity */
     uint32_t anomaly;  /* index */
     size_t n_matchers;
     tt_label_match matchers[TT_MATCHERS_MAX];

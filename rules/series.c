@@ -186,6 +186,7 @@ void tt_series_take(tt_engine *e, const tt_observations *obs) {
         if (m->at.ns != s->at.ns) s->prev_at = s->at;
         s->at = m->at.ns > e->now.ns ? e->now : m->at;
         s->value = m->value;
+        s->window_ns = m->window_ns > 0 ? m->window_ns : e->rules->signals[m->signal].window_ns;
     }
     for (size_t i = 0; i < obs->n_polls; i++) {
         uint32_t signal = obs->polls[i].signal;
@@ -195,7 +196,7 @@ void tt_series_take(tt_engine *e, const tt_observations *obs) {
             tt_series *s = &t->s[k];
             if (!obs->polls[i].answered) {
                 /* The last value stays good until its age is over: one lost poll is no blindness. */
-                if (s->quality == TT_Q_OK && tt_since(e->now, s->at) > e->rules->signals[signal].max_age_ns) set_quality(e, s, TT_Q_SOURCE_DOWN);
+                if (s->quality == TT_Q_OK && tt_since(e->now, s->at) > tt_series_max_age(e, signal)) set_quality(e, s, TT_Q_SOURCE_DOWN);
             } else if (s->round != t->round[signal])
                 set_quality(e, s, TT_Q_NO_DATA);
         }
@@ -203,9 +204,15 @@ void tt_series_take(tt_engine *e, const tt_observations *obs) {
     }
 }
 
+/* control.md, section 6: a sample is too old at 2.5 scrapes and what it takes to arrive; the signal's own word counts where it allows more. */
+int64_t tt_series_max_age(const tt_engine *e, uint32_t signal) {
+    int64_t own = e->rules->signals[signal].max_age_ns, slow = e->cfg.scrape_ns > 0 ? e->cfg.scrape_ns * 5 / 2 + e->cfg.ingest_ns + TT_SECONDS(5) : 0;
+    return own > slow ? own : slow;
+}
+
 tt_quality tt_series_quality(const tt_engine *e, const tt_series *s) {
     if (s->quality != TT_Q_OK) return s->quality;
-    if (tt_since(e->now, s->at) <= e->rules->signals[s->signal].max_age_ns) return TT_Q_OK;
+    if (tt_since(e->now, s->at) <= tt_series_max_age(e, s->signal)) return TT_Q_OK;
     return e->series.down[s->signal] ? TT_Q_SOURCE_DOWN : TT_Q_STALE;
 }
 
@@ -231,14 +238,14 @@ static void fold_in(const tt_engine *e, const tt_series *s, fold *f) {
         /* A part that is told as no number is a hole in the sum. One that isn't told may be: for as long as its last value would have been good;
          * after that it is gone. */
         bool sums = f->across == TT_ACROSS_SUM || f->across == TT_ACROSS_MEAN, told = s->round == e->series.round[s->signal] && !e->series.down[s->signal];
-        if (sums && (told || (s->at.ns > 0 && tt_since(e->now, s->at) <= e->rules->signals[s->signal].max_age_ns))) {
+        if (sums && (told || (s->at.ns > 0 && tt_since(e->now, s->at) <= tt_series_max_age(e, s->signal)))) {
             f->hole = true;
             f->hole_quality = q;
         }
         return;
     }
     if (!f->n) {
-        f->r = (tt_reading){true, s->value, s->at, TT_Q_OK, false};
+        f->r = (tt_reading){true, s->value, s->at, TT_Q_OK, false, s->window_ns};
     } else {
         switch (f->across) {
         case TT_ACROSS_SUM:
@@ -251,6 +258,7 @@ static void fold_in(const tt_engine *e, const tt_series *s, fold *f) {
             break;
         }
         if (s->at.ns < f->r.at.ns) f->r.at = s->at;
+        if (s->window_ns > f->r.window_ns) f->r.window_ns = s->window_ns;
     }
     f->n++;
 }
@@ -272,7 +280,7 @@ static bool series_fits(const tt_series *s, const tt_where *w) {
 }
 
 tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
-    fold f = {.r = {false, 0, e->now, TT_Q_NO_DATA, false}, .across = TT_ACROSS_MAX};
+    fold f = {.r = {false, 0, e->now, TT_Q_NO_DATA, false, 0}, .across = TT_ACROSS_MAX};
     if (signal < 0) return f.r;
     const tt_series_table *t = &e->series;
     f.across = e->rules->signals[signal].across;
@@ -288,7 +296,7 @@ tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
                 if (t->s[k].signal == (uint32_t)signal && series_fits(&t->s[k], w)) fold_in(e, &t->s[k], &f);
         }
     }
-    if (f.hole) return (tt_reading){false, 0, e->now, f.hole_quality, true};
+    if (f.hole) return (tt_reading){false, 0, e->now, f.hole_quality, true, 0};
     if (f.n > 1 && f.across == TT_ACROSS_MEAN) f.r.value /= (double)f.n;
     return f.r;
 }

@@ -114,8 +114,7 @@ static tt_reading get(look *k, tt_load_signal which) {
     if (r.known) {
         if (!k->any || r.at.ns < k->l->at.ns) k->l->at = r.at;
         k->any = true;
-        int64_t w = k->e->rules->signals[signal].window_ns;
-        if (w > k->l->window_ns) k->l->window_ns = w;
+        if (r.window_ns > k->l->window_ns) k->l->window_ns = r.window_ns;
     }
     return r;
 }
@@ -124,7 +123,7 @@ static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
     look k = {e, l, {tt_sv_of(tt_service_cname(e, s->service)), tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL}, false};
     tt_reading offered = get(&k, TT_LOAD_OFFERED), ok = get(&k, TT_LOAD_OK);
     /* At first nobody can tell a part that is missing from one that doesn't exist. */
-    if (offered.known && tt_since(e->now, e->series_since) < e->rules->signals[e->load_signal[TT_LOAD_OFFERED]].max_age_ns) {
+    if (offered.known && tt_since(e->now, e->series_since) < tt_series_max_age(e, (uint32_t)e->load_signal[TT_LOAD_OFFERED])) {
         l->quality = TT_Q_TOO_FEW_SAMPLES;
         l->missing = "offered_rps";
         return;
