@@ -115,6 +115,15 @@ typedef struct {
     const char *missing;
 } tt_load;
 
+/* What the laws aimd, pi and runbook remember of a site, from one incident on it to the next. */
+typedef struct {
+    double rate_rps;     /* offered, averaged over the law's base_window */
+    double multiplier;   /* aimd: of rate_rps; 0: nothing is limited */
+    double integral;     /* pi: ratio held back, without the proportional part */
+    uint32_t steps_done; /* runbook */
+    tt_time acted_at, rate_at;
+} tt_baseline;
+
 typedef struct {
     uint32_t service, dc;
     uint32_t n_closure;
@@ -153,6 +162,7 @@ typedef struct {
     uint32_t bad_samples;
     bool hold_said, nowhere_said, partial_said;
     double ack_share;
+    tt_baseline base;
 } tt_site;
 
 typedef struct {
@@ -325,6 +335,11 @@ bool tt_loop_idle(const tt_engine *e, const tt_loop *l); /* nothing of it is in 
 const tt_step *tt_plan_step(const tt_plan *p, tt_step_kind kind);
 int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANNELS_MAX], int kind[TT_CHANNELS_MAX]);
 
+/* ---- law_baseline.c: the laws aimd, pi and runbook ---- */
+bool tt_baseline_law(const tt_loop *l);                              /* the loop's plan names one of them */
+bool tt_baseline_law_step(tt_engine *e, tt_site *s, tt_loop *l);     /* false: not theirs. Once a tick for each site that a loop drives */
+void tt_site_undrop(tt_engine *e, tt_site *s, const char *why);      /* takes back ratios that no cap stands behind */
+
 /* ---- law.c, shift.c, eject.c ---- */
 void tt_law_step(tt_engine *e);
 void tt_eject_step(tt_engine *e, tt_loop *l);
@@ -341,6 +356,8 @@ bool tt_site_neutral(const tt_engine *e, const tt_site *s);
 bool tt_eject_pending(const tt_engine *e, const tt_site *s);
 bool tt_eject_below(const tt_engine *e, const tt_site *s); /* in force: utilization counts workers that get nothing to do */
 void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why);
+void tt_group_push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why); /* shares sum to 1 */
+double tt_group_removed(tt_engine *e, const tt_group *g, const double share[]); /* share of the service's capacity that these weights take away */
 tt_loop *tt_site_loop(tt_engine *e, const tt_site *s);
 
 /* ---- arbiter.c ---- */

@@ -431,7 +431,7 @@ static void clean(tt_engine *e, tt_site *s, tt_loop *l) {
 static void site_step(tt_engine *e, tt_site *s) {
     tt_loop *l = tt_site_loop(e, s);
     classify(e, s);
-    if (!l || !tt_loop_may_act(e, l) || tt_site_step(e, s, TT_STEP_EJECT)) return;
+    if (!l || !tt_loop_may_act(e, l) || tt_site_step(e, s, TT_STEP_EJECT) || tt_baseline_law_step(e, s, l)) return;
     if (s->flush_until.ns && e->now.ns >= s->flush_until.ns) {
         /* By timer, even while blind: the stale work is gone (section 4, flush). */
         s->flush_until.ns = 0;

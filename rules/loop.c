@@ -372,6 +372,7 @@ static void wind_back(tt_engine *e, tt_loop *l) {
         if (s->loop != me) continue;
         if (s->level) tt_site_set_level(e, s, 0, why);
         if (s->cap_rps > 0) tt_site_set_cap(e, s, 0, why);
+        tt_site_undrop(e, s, why);
     }
     if (l->ejected) {
         l->ejected = false;

@@ -78,21 +78,35 @@ typedef struct {
     uint32_t keep[TT_PRIORITIES_MAX]; /* indices into tt_rules.priorities */
     uint32_t priority;      /* drop: index */
     double max;             /* drop, shift, eject: ratio 0 to 1; default 1 for drop, .5 for shift, .34 for eject */
+    double fixed;           /* law runbook: what the step is set to: drop ratio, degrade level, share shifted away, limit in rps; 0: sized by the law */
     tt_sv from;             /* shift, cutover: data center, default the target's. May be a $variable */
     tt_pos pos;
 } tt_step;
 
 typedef enum { TT_MODE_OBSERVE, TT_MODE_ADVISE, TT_MODE_APPROVE, TT_MODE_AUTO } tt_mode;
 
-/* `law:`, who sizes a plan's steps. */
-#define TT_LAWS(X) X(MEASURED_CAPACITY, "measured_capacity")
+/* `law:`, who sizes a plan's steps. The last three are what others do; they are there to be compared with (law_baseline.c). */
+#define TT_LAWS(X) X(MEASURED_CAPACITY, "measured_capacity") X(AIMD, "aimd") X(PI, "pi") X(RUNBOOK, "runbook")
 #define TT_AS_LAW(id, name) TT_LAW_##id,
 typedef enum { TT_LAWS(TT_AS_LAW) TT_LAW_COUNT } tt_law;
 #undef TT_AS_LAW
 
+/* Of the laws aimd, pi and runbook; `law: {name: aimd, every: 10s}`. */
+typedef struct {
+    int64_t every_ns;        /* aimd: between two changes; default 10s */
+    double min_factor;       /* aimd: the deepest single cut, as a factor; default 10% */
+    double increment;        /* aimd: added to the multiplier each time all is well; default 2.5% */
+    double max_multiplier;   /* aimd: from here on nothing is limited any more; default 2 */
+    int64_t base_window_ns;  /* aimd, pi: the offered load that a multiplier or ratio is of is averaged over this; default 30s */
+    double gain;             /* pi: by how many setpoints the signal falls for each unit of load held back; default 2 */
+    int64_t response_ns;     /* pi: how slow the closed loop is meant to be, tau_c of SIMC; default 0: its dead time */
+    int64_t wait_ns;         /* runbook: from one step to the next; default 60s */
+} tt_law_params;
+
 typedef struct {
     tt_sv name;
     tt_law law;        /* default measured_capacity */
+    tt_law_params law_params;
     uint32_t anomaly;  /* index */
     size_t n_matchers;
     tt_label_match matchers[TT_MATCHERS_MAX];
@@ -167,5 +181,6 @@ int tt_rules_service(const tt_rules *r, tt_sv name);
 int tt_rules_priority(const tt_rules *r, tt_sv name);
 const char *tt_step_name(tt_step_kind kind);
 const char *tt_mode_name(tt_mode mode);
+const char *tt_law_name(tt_law law);
 
 #endif

@@ -233,6 +233,7 @@ void tt_check_rules(tt_load *l) {
             check_expr(l, l->anomalies[i], "when", "so nothing would ever answer", "so it would be an anomaly for ever", r->anomalies[i].when);
     for (size_t i = 0; i < r->n_plans; i++) {
         check_keeps(l, &r->plans[i], &l->plans[i]);
+        tt_check_law(l, &r->plans[i], &l->plans[i]);
         if (l->plans[i].bad) continue;
         for (size_t k = 0; k < r->plans[i].n_steps; k++) check_step(l, &r->plans[i], &l->plans[i], k);
         check_target(l, &r->plans[i], &l->plans[i]);

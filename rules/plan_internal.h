@@ -89,6 +89,14 @@ tt_expr *tt_get_expr(tt_load *l, const tt_doc *node);
 /* ---- plan_parts.c ---- */
 void tt_load_plan(tt_load *l, const tt_doc *item);
 
+/* ---- plan_law.c ---- */
+void tt_load_law(tt_load *l, const tt_doc *law, tt_plan *p);
+/* What a step is set to under the law runbook, and nowhere else. */
+void tt_load_fixed(tt_load *l, const tt_plan *p, const tt_doc *map, const tt_doc *node, const char *what, bool is_ratio, double max, double *ret);
+/* The other way round: a key that only makes sense where the law sizes the step. */
+void tt_load_sized(tt_load *l, const tt_plan *p, const tt_doc *node, const char *what);
+void tt_check_law(tt_load *l, const tt_plan *p, const tt_plan_nodes *n);
+
 /* ---- plan_check.c ---- */
 void tt_check_rules(tt_load *l);
 

@@ -149,10 +149,10 @@ static void load_gains(tt_load *l, const tt_doc *map, const tt_doc *gain, const 
     }
 }
 
-static void load_degrade(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
-    const tt_doc *feature = NULL, *service = NULL, *levels = NULL, *gain = NULL, *probe = NULL, *approve = NULL;
-    const tt_key keys[] = {{"feature", &feature}, {"service", &service},   {"levels", &levels},
-                           {"gain", &gain},       {"probe_ratio", &probe}, {"approve", &approve}};
+static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
+    const tt_doc *feature = NULL, *service = NULL, *levels = NULL, *gain = NULL, *probe = NULL, *approve = NULL, *level = NULL;
+    const tt_key keys[] = {{"feature", &feature}, {"service", &service},   {"levels", &levels},   {"gain", &gain},
+                           {"level", &level},     {"probe_ratio", &probe}, {"approve", &approve}};
     tt_read_keys(l, map, "degrade", "{feature: recommendations, levels: 2, gain: [1.14, 1.33]}", keys, TT_COUNT(keys));
     st->probe_ratio = 0.02;
     st->levels = 1;
@@ -160,18 +160,27 @@ static void load_degrade(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t
     tt_get_name(l, feature, "feature", &st->feature);
     get_name_or_var(l, n, service, "degrade.service", &st->service);
     n->step_service[at] = service;
-    if (tt_get_count(l, levels, "levels", 1, TT_LEVELS_MAX, &st->levels)) load_gains(l, map, gain, levels, st);
+    tt_load_fixed(l, p, map, level, "degrade.level", false, TT_LEVELS_MAX, &st->fixed);
+    if (p->law == TT_LAW_RUNBOOK) {
+        tt_load_sized(l, p, levels, "degrade.levels");
+        tt_load_sized(l, p, gain, "degrade.gain");
+        if (st->fixed >= 1) st->levels = (uint32_t)st->fixed;
+        for (uint32_t i = 0; i < st->levels; i++) st->gain[i] = 1;
+    } else if (tt_get_count(l, levels, "levels", 1, TT_LEVELS_MAX, &st->levels))
+        load_gains(l, map, gain, levels, st);
     tt_get_ratio(l, probe, "probe_ratio", true, &st->probe_ratio);
     no_approve(l, approve, "degrade");
 }
 
-static void load_limit(tt_load *l, const tt_doc *map, tt_step *st) {
+static void load_limit(tt_load *l, const tt_plan *p, const tt_doc *map, tt_step *st) {
     static const char *const by_names[] = {"measured_capacity"};
-    const tt_doc *by = NULL, *keep = NULL, *approve = NULL;
-    const tt_key keys[] = {{"by", &by}, {"keep", &keep}, {"approve", &approve}};
+    const tt_doc *by = NULL, *keep = NULL, *approve = NULL, *rps = NULL;
+    const tt_key keys[] = {{"by", &by}, {"keep", &keep}, {"rps", &rps}, {"approve", &approve}};
     size_t which = 0;
     tt_read_keys(l, map, "limit", "{by: measured_capacity, keep: [critical, normal]}", keys, TT_COUNT(keys));
     tt_get_choice(l, by, "limit.by", by_names, TT_COUNT(by_names), &which);
+    if (p->law != TT_LAW_MEASURED_CAPACITY) tt_load_sized(l, p, by, "limit.by");
+    tt_load_fixed(l, p, map, rps, "limit.rps", false, 1e9, &st->fixed);
     no_approve(l, approve, "limit");
     if (!keep) {
         for (uint32_t i = 0; i < l->r->n_priorities; i++) st->keep[st->n_keep++] = i;
@@ -191,29 +200,33 @@ static void load_limit(tt_load *l, const tt_doc *map, tt_step *st) {
     }
 }
 
-static void load_drop(tt_load *l, const tt_doc *map, tt_step *st) {
-    const tt_doc *priority = NULL, *max = NULL, *approve = NULL;
-    const tt_key keys[] = {{"priority", &priority}, {"max", &max}, {"approve", &approve}};
+static void load_drop(tt_load *l, const tt_plan *p, const tt_doc *map, tt_step *st) {
+    const tt_doc *priority = NULL, *max = NULL, *approve = NULL, *ratio = NULL;
+    const tt_key keys[] = {{"priority", &priority}, {"max", &max}, {"ratio", &ratio}, {"approve", &approve}};
     tt_read_keys(l, map, "drop", "{priority: batch, max: 100%}", keys, TT_COUNT(keys));
     st->max = 1;
     if (!priority) tt_load_fail(l, TT_EMISSING, map, "drop needs the priority it drops: priority: batch");
     tt_get_priority(l, priority, "priority", &st->priority);
     tt_get_ratio(l, max, "drop.max", false, &st->max);
+    if (p->law == TT_LAW_RUNBOOK) tt_load_sized(l, p, max, "drop.max");
+    tt_load_fixed(l, p, map, ratio, "drop.ratio", true, 1, &st->fixed);
     no_approve(l, approve, "drop");
 }
 
-static void load_move(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
+static void load_move(tt_load *l, const tt_plan *p, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
     bool shift = st->kind == TT_STEP_SHIFT;
-    const tt_doc *from = NULL, *approve = NULL, *max = NULL;
-    const tt_key keys[] = {{"from", &from}, {"approve", &approve}, {"max", &max}};
-    tt_read_keys(l, map, shift ? "shift" : "cutover", shift ? "{from: $dc, max: 50%}" : "{from: $dc, approve: required}", keys, shift ? 3 : 2);
+    const tt_doc *from = NULL, *approve = NULL, *max = NULL, *share = NULL;
+    const tt_key keys[] = {{"from", &from}, {"approve", &approve}, {"max", &max}, {"share", &share}};
+    tt_read_keys(l, map, shift ? "shift" : "cutover", shift ? "{from: $dc, max: 50%}" : "{from: $dc, approve: required}", keys, shift ? 4 : 2);
     st->max = shift ? 0.5 : 1;
     get_name_or_var(l, n, from, shift ? "shift.from" : "cutover.from", &st->from);
     n->step_from[at] = from;
     tt_get_ratio(l, max, "shift.max", false, &st->max);
-    if (shift)
+    if (shift) {
+        if (p->law == TT_LAW_RUNBOOK) tt_load_sized(l, p, max, "shift.max");
+        tt_load_fixed(l, p, map, share, "shift.share", true, 1, &st->fixed);
         no_approve(l, approve, "shift");
-    else
+    } else
         get_approve(l, approve, &st->approve);
 }
 
@@ -279,17 +292,17 @@ static void load_steps(tt_load *l, const tt_doc *list, const tt_doc *item, tt_pl
         const tt_doc *map = it->items[0].kind == TT_DOC_NULL ? &empty : &it->items[0];
         switch (st.kind) {
         case TT_STEP_DEGRADE:
-            load_degrade(l, map, n, at, &st);
+            load_degrade(l, p, map, n, at, &st);
             break;
         case TT_STEP_LIMIT:
-            load_limit(l, map, &st);
+            load_limit(l, p, map, &st);
             break;
         case TT_STEP_DROP:
-            load_drop(l, map, &st);
+            load_drop(l, p, map, &st);
             break;
         case TT_STEP_SHIFT:
         case TT_STEP_CUTOVER:
-            load_move(l, map, n, at, &st);
+            load_move(l, p, map, n, at, &st);
             break;
         case TT_STEP_EJECT:
             load_eject(l, map, &st);
@@ -383,10 +396,10 @@ void tt_load_plan(tt_load *l, const tt_doc *item) {
     tt_plan *p = &r->plans[r->n_plans];
     tt_plan_nodes *n = &l->plans[r->n_plans];
     const tt_doc *name = NULL, *mode = NULL, *target = NULL, *keep = NULL, *steps = NULL, *settle = NULL, *recover = NULL, *approval = NULL,
-                 *no_data = NULL, *otherwise = NULL;
+                 *no_data = NULL, *otherwise = NULL, *law = NULL;
     const tt_key keys[] = {{"name", &name},         {"on", &n->on},           {"mode", &mode},          {"target", &target},
                            {"keep", &keep},         {"steps", &steps},        {"settle", &settle},      {"recover", &recover},
-                           {"approval", &approval}, {"on_no_data", &no_data}, {"otherwise", &otherwise}};
+                           {"approval", &approval}, {"on_no_data", &no_data}, {"otherwise", &otherwise}, {"law", &law}};
     size_t which = TT_MODE_ADVISE;
     *p = (tt_plan){.settle_hold_ns = TT_SECONDS(60),
                    .settle_within_ns = TT_SECONDS(600),
@@ -411,6 +424,7 @@ void tt_load_plan(tt_load *l, const tt_doc *item) {
     tt_get_choice(l, mode, "mode", mode_names, TT_COUNT(mode_names), &which);
     p->mode = (tt_mode)which;
     mark = l->total;
+    tt_load_law(l, law, p);
     load_target(l, target, item, p, n);
     load_steps(l, steps, item, p, n);
     bool uses_known = l->total == mark;

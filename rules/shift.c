@@ -268,9 +268,17 @@ static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_
     push(e, g, service, share, l, why);
 }
 
+void tt_group_push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why) {
+    push(e, g, service, share, l, why);
+}
+
+double tt_group_removed(tt_engine *e, const tt_group *g, const double share[]) {
+    return removed_capacity(e, g, share);
+}
+
 static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
     tt_loop *l = g->loop >= 0 ? &e->loops[g->loop] : NULL;
-    if (!l || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) return;
+    if (!l || tt_baseline_law(l) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) return;
     double share[TT_DCS_MAX];
     bool done = true;
     int64_t every = l->plan->recover_every_ns;
@@ -329,7 +337,7 @@ void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
     for (uint32_t i = 0; i < g->n_sites; i++) {
         tt_site *s = &e->sites[g->first_site + i];
         tt_loop *l = tt_site_loop(e, s);
-        if (!l || !mover(e, s) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) continue;
+        if (!l || tt_baseline_law(l) || !mover(e, s) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) continue;
         if (!s->load.known || s->looked_at.ns != e->now.ns) continue; /* once for each sample, and only one that is judgeable */
         bool believed = s->bad_samples >= 2 || s->load.fail_ratio > plain_at_once;
         bool local = s->bad && believed && s->load.refused_ratio <= 0.01 && s->load.fail_ratio > 0.05 && peers_are_well(e, g, s);

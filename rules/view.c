@@ -377,6 +377,7 @@ void tt_engine_plans_json(const tt_rules *r, tt_buf *b) {
         tt_buf_put(b, i ? TT_SV(",{\"name\":") : TT_SV("{\"name\":"));
         tt_buf_json_string(b, p->name);
         text(b, "mode", tt_mode_name(p->mode));
+        text(b, "law", tt_law_name(p->law));
         textv(b, "anomaly", r->anomalies[p->anomaly].name);
         text(b, "file", p->pos.file ? p->pos.file : "");
         tt_buf_printf(b, ",\"line\":%u,\"hash\":\"%08x\",\"target\":{\"service\":", p->pos.line, p->hash);

@@ -341,6 +341,39 @@ static void over_files(void **state) {
     unload(&l);
 }
 
+static void laws(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"steps: [limit: {}]", "law: aimd\n    steps: [limit: {}]", ""},
+        {"steps: [limit: {}]",
+         "law: {name: aimd, every: 5s, min_factor: 20%, increment: 5%, max_multiplier: 1.5, base_window: 10s}\n    steps: [limit: {}]", ""},
+        {"steps: [limit: {}]", "law: {name: pi, gain: 3, response: 20s}\n    steps: [drop: {priority: batch, max: 80%}]", ""},
+        {"steps: [limit: {}]",
+         "law: {name: runbook, wait: 30s}\n    steps: [drop: {priority: batch, ratio: 50%}, degrade: {feature: x, level: 2}, shift: {share: 30%}, "
+         "limit: {rps: 90, keep: [critical]}, cutover: {approve: required}]",
+         ""},
+        {"steps: [limit: {}]", "law: @amd\n    steps: [limit: {}]", "law \"amd\" is not known: did you mean \"aimd\"?"},
+        {"steps: [limit: {}]", "law: @{every: @5s}\n    steps: [limit: {}]", "law needs a name|law measured_capacity has no every"},
+        {"steps: [limit: {}]", "law: {name: pi, increment: @5%}\n    steps: [limit: {}]", "law pi has no increment: leave it out"},
+        {"steps: [limit: {}]", "law: {name: aimd, wait: @5s}\n    steps: [limit: {}]", "law aimd has no wait"},
+        {"steps: [limit: {}]", "law: {name: aimd, max_multiplier: @0.5}\n    steps: [limit: {}]", "out of range: write 1 to 10"},
+        {"steps: [limit: {}]", "law: {name: aimd, increment: @0}\n    steps: [limit: {}]", "law.increment"},
+        {"steps: [limit: {}]", "law: aimd\n    steps: [limit: {}, @shift: {}]",
+         "law aimd only sheds, by limit or drop; shift needs law measured_capacity"},
+        {"steps: [limit: {}]", "law: aimd\n    steps: [limit: {by: @measured_capacity}]", "limit.by belongs to law measured_capacity"},
+        {"steps: [limit: {}]", "law: runbook\n    steps: [limit: @{}]", "under law runbook limit needs its value written: rps: 800"},
+        {"steps: [limit: {}]", "law: runbook\n    steps: [drop: @{priority: batch}]", "under law runbook drop needs its value written: ratio: 50%"},
+        {"steps: [limit: {}]", "law: runbook\n    steps: [drop: {priority: batch, ratio: 50%, max: @60%}]",
+         "drop.max belongs to law measured_capacity"},
+        {"steps: [limit: {}]", "law: runbook\n    steps: [degrade: {feature: x, level: @0}]", "out of range: write 1 to 8"},
+        {"steps: [limit: {}]", "law: runbook\n    steps: [limit: {rps: @0}]", "limit.rps 0 lets nobody in"},
+        {"steps: [limit: {}]", "steps: [drop: {priority: batch, ratio: @50%}]", "drop.ratio sets the step by hand, and law measured_capacity sizes"},
+        {"keep: [error_ratio <= 1%]\n    steps: [limit: {}]", "keep: [@offered_rps > 5]\n    law: aimd\n    steps: [limit: {}]",
+         "law aimd steers by the first of keep"},
+    };
+    run(rows, TT_COUNT(rows));
+}
+
 static void all_at_once(void **state) {
     (void)state;
     expect("many",
@@ -375,6 +408,7 @@ int main(void) {
         cmocka_unit_test(variables),      cmocka_unit_test(plans),
         cmocka_unit_test(crossed),        cmocka_unit_test(over_files),
         cmocka_unit_test(all_at_once),    cmocka_unit_test(no_room_for_errors),
+        cmocka_unit_test(laws),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

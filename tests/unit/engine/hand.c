@@ -1,0 +1,189 @@
+#include "hand.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pcre.h"
+#include "yaml.h"
+
+static const int64_t boot_ns = TT_SECONDS(5000), wall_ms = 1790000000000;
+
+static void tell(const tt_err *err) {
+    char line[1024];
+    tt_err_print(err, line, sizeof line);
+    fprintf(stderr, "%s\n", line);
+}
+
+bool hand_open(hand *h, const char *text) {
+    memset(h, 0, sizeof *h);
+    h->acks = true;
+    h->matcher = tt_pcre_matcher_new();
+    tt_arena *arena = tt_arena_new();
+    tt_err errs[8];
+    size_t n = 0;
+    const tt_doc *doc = tt_yaml_parse(arena, "hand.yaml", tt_sv_of(text), NULL, &errs[0]);
+    if (doc)
+        h->rules = tt_rules_load(&doc, 1, h->matcher, errs, TT_COUNT(errs), &n);
+    else
+        n = 1;
+    for (size_t i = 0; !h->rules && i < n; i++) tell(&errs[i]);
+    tt_arena_free(arena);
+    tt_engine_config cfg;
+    tt_engine_config_default(&cfg);
+    cfg.max_series = 4096;
+    cfg.max_loops = 32;
+    cfg.max_closed = 32;
+    if (h->rules) h->engine = tt_engine_new(h->rules, &cfg);
+    if (h->engine) return true;
+    fprintf(stderr, "%s\n", text);
+    hand_close(h);
+    return false;
+}
+
+void hand_close(hand *h) {
+    tt_engine_free(h->engine);
+    tt_rules_free(h->rules);
+    if (h->matcher) tt_pcre_matcher_free(h->matcher);
+    h->engine = NULL;
+    h->rules = NULL;
+    h->matcher = NULL;
+}
+
+void hand_set(hand *h, const char *name, const char *labels, double value) {
+    hand_value *v = NULL;
+    for (size_t i = 0; i < h->n_values && !v; i++)
+        if (strcmp(h->values[i].name, name) == 0 && strcmp(h->values[i].text, labels) == 0) v = &h->values[i];
+    if (!v) {
+        TT_ASSERT(h->n_values < HAND_VALUES);
+        v = &h->values[h->n_values++];
+        snprintf(v->name, sizeof v->name, "%s", name);
+        snprintf(v->text, sizeof v->text, "%s", labels);
+        for (const char *p = v->text; *p;) {
+            size_t n = strcspn(p, " "), eq = strcspn(p, "=");
+            v->labels[v->n_labels++] = (tt_label){{p, eq}, {p + eq + 1, n - eq - 1}};
+            p += n + (p[n] == ' ');
+        }
+    }
+    v->value = value;
+}
+
+static void append(hand *h, const char *line) {
+    size_t n = strlen(h->log), add = strlen(line);
+    if (n + add + 1 < sizeof h->log) memcpy(h->log + n, line, add + 1);
+    if (getenv("TT_VERBOSE")) fputs(line, stdout);
+}
+
+static void write_down(hand *h) {
+    char line[800];
+    for (size_t i = 0; i < h->out.n_events; i++) {
+        const tt_event *ev = &h->out.events[i];
+        bool action = strcmp(ev->kind, "action") == 0;
+        h->n_actions += action;
+        if (action)
+            snprintf(line, sizeof line, "%lld %s %.4g %.4g %s\n", (long long)(h->elapsed_ns / TT_SECONDS(1)), ev->action, ev->from, ev->to,
+                     ev->reason);
+        else
+            snprintf(line, sizeof line, "%lld %s: %s\n", (long long)(h->elapsed_ns / TT_SECONDS(1)), ev->kind, ev->reason);
+        append(h, line);
+    }
+    h->n_decisions += (uint32_t)h->out.n_decisions;
+}
+
+static void tick(hand *h) {
+    static tt_measurement m[HAND_VALUES];
+    static tt_poll polls[TT_SIGNALS_MAX];
+    static tt_ack acks[64];
+    tt_observations obs = {0};
+    h->elapsed_ns += TT_SECONDS(1);
+    obs.now.ns = boot_ns + h->elapsed_ns;
+    obs.wall.ms = wall_ms + h->elapsed_ns / 1000000;
+    for (uint32_t i = 0; i < h->rules->n_signals; i++) polls[obs.n_polls++] = (tt_poll){.signal = i, .answered = true};
+    for (size_t i = 0; i < h->n_values; i++) {
+        const hand_value *v = &h->values[i];
+        int k = tt_rules_signal(h->rules, tt_sv_of(v->name));
+        if (k < 0 || isnan(v->value)) continue;
+        tt_measurement *x = &m[obs.n_measurements++];
+        *x = (tt_measurement){.signal = (uint32_t)k, .n_labels = v->n_labels, .value = v->value, .at = {obs.now.ns - TT_SECONDS(1)}};
+        memcpy(x->labels, v->labels, sizeof x->labels);
+    }
+    const tt_decision *d;
+    size_t n = tt_engine_decisions(h->engine, &d);
+    for (size_t i = 0; h->acks && i < n && i < TT_COUNT(acks); i++)
+        acks[obs.n_acks++] = (tt_ack){.target = d[i].target, .epoch = d[i].epoch, .version = d[i].version, .share = 1};
+    obs.polls = polls;
+    obs.measurements = m;
+    obs.acks = acks;
+    obs.commands = &h->command;
+    obs.n_commands = h->has_command;
+    tt_engine_tick(h->engine, &obs, &h->out);
+    h->has_command = false;
+    write_down(h);
+}
+
+void hand_run(hand *h, int seconds) {
+    for (int i = 0; i < seconds; i++) tick(h);
+}
+
+double hand_act(hand *h, const char *service, const char *dc, tt_act_kind kind, const char *name) {
+    const tt_decision *d;
+    size_t n = tt_engine_decisions(h->engine, &d);
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(d[i].target.service, service) != 0 || strcmp(d[i].target.dc, dc) != 0) continue;
+        for (uint32_t k = 0; k < d[i].n_actions; k++) {
+            const tt_act *a = &d[i].actions[k];
+            if (a->kind != kind) continue;
+            if (kind == TT_ACT_WEIGHTS) {
+                for (uint32_t w = 0; w < d[i].n_names; w++)
+                    if (strcmp(d[i].names[w], name) == 0) return d[i].shares[w];
+            } else if (strcmp(a->name, name) == 0)
+                return a->value;
+        }
+    }
+    return (double)NAN;
+}
+
+bool hand_anything(hand *h) {
+    const tt_decision *d;
+    size_t n = tt_engine_decisions(h->engine, &d);
+    for (size_t i = 0; i < n; i++)
+        if (d[i].n_actions && !d[i].armed) return true;
+    return false;
+}
+
+bool hand_restart(hand *h) {
+    tt_buf b;
+    tt_buf_init(&b, 16 << 20);
+    tt_time now = {boot_ns + h->elapsed_ns};
+    tt_engine_save(h->engine, now, &b);
+    tt_arena *arena = tt_arena_new();
+    tt_err err = {0};
+    const tt_doc *saved = tt_yaml_parse(arena, "saved", (tt_sv){b.p, b.n}, &tt_yaml_state_limits, &err);
+    tt_engine_config cfg;
+    tt_engine_config_default(&cfg);
+    cfg.max_series = 4096;
+    cfg.max_loops = 32;
+    cfg.max_closed = 32;
+    cfg.epoch = 2;
+    tt_engine *fresh = tt_engine_new(h->rules, &cfg);
+    bool ok = saved && tt_engine_restore(fresh, saved, now, &err);
+    if (!ok) tell(&err);
+    tt_engine_free(h->engine);
+    h->engine = fresh;
+    tt_arena_free(arena);
+    tt_buf_free(&b);
+    return ok;
+}
+
+void hand_abort(hand *h) {
+    tt_buf b;
+    tt_buf_init(&b, 1 << 20);
+    tt_engine_loops_json(h->engine, TT_LOOPS_OPEN, TT_SV(""), 1, &b);
+    const char *id = b.p ? strstr(b.p, "\"id\":\"") : NULL;
+    TT_ASSERT(id);
+    h->command = (tt_command){.kind = TT_CMD_ABORT, .actor = TT_SV("ada"), .reason = TT_SV("enough")};
+    memcpy(h->command.loop, id + 6, TT_ULID_SIZE - 1);
+    h->has_command = true;
+    tt_buf_free(&b);
+}
