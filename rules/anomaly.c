@@ -269,10 +269,30 @@ static void take_alert(tt_engine *e, const tt_alert *in) {
     }
 }
 
-/* New rules: indices and plans are other ones now. What still holds comes up again from its own evidence. */
-void tt_anomalies_forget(tt_engine *e) {
-    for (uint32_t i = 0; i < e->n_anomalies; i++)
-        if (e->anomalies[i].used) drop(&e->anomalies[i]);
+static bool same_anomaly(const tt_anomaly_def *a, const tt_anomaly_def *b, const int to[]) {
+    if (!tt_sv_eq(a->name, b->name) || a->kind != b->kind || a->for_ns != b->for_ns || a->clear_ns != b->clear_ns) return false;
+    if (a->kind == TT_ANOMALY_ALERT) return tt_sv_eq(a->alert.text, b->alert.text);
+    int signals[TT_EXPR_SIGNALS_MAX];
+    size_t n = tt_expr_signals(a->when, signals);
+    for (size_t i = 0; i < n; i++)
+        if (to[signals[i]] < 0) return false;
+    return tt_sv_eq(tt_expr_text(a->when), tt_expr_text(b->when));
+}
+
+void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
+    for (uint32_t i = 0; i < e->n_anomalies; i++) {
+        tt_anomaly *a = &e->anomalies[i];
+        if (!a->used) continue;
+        size_t k = 0;
+        while (k < e->rules->n_anomalies && !same_anomaly(&old->anomalies[a->anomaly], &e->rules->anomalies[k], to)) k++;
+        if (k == e->rules->n_anomalies) {
+            drop(a);
+            continue;
+        }
+        a->anomaly = (uint32_t)k;
+        a->refused_said = false;
+        match_plans(e, a);
+    }
 }
 
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs) {

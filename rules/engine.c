@@ -53,6 +53,17 @@ void tt_engine_free(tt_engine *e) {
     free(e);
 }
 
+/* The index of the signal that is told the same under the new rules, or -1. How often and how it is folded is asked when it is read. */
+static int same_signal(const tt_rules *old, size_t i, const tt_rules *rules) {
+    const tt_signal_def *a = &old->signals[i];
+    int k = tt_rules_signal(rules, a->name);
+    if (k < 0) return -1;
+    const tt_signal_def *b = &rules->signals[k];
+    bool same = tt_sv_eq(a->query, b->query) && tt_sv_eq(a->reports, b->reports) && a->n_renames == b->n_renames;
+    for (size_t r = 0; same && r < a->n_renames; r++) same = tt_sv_eq(a->renames[r].to, b->renames[r].to) && tt_sv_eq(a->renames[r].from, b->renames[r].from);
+    return same ? k : -1;
+}
+
 void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     tt_group *groups;
     tt_site *sites;
@@ -63,13 +74,15 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     e->groups = groups;
     e->sites = sites;
     e->n_sites = n;
-    /* Signals have new indices: series are told afresh by the next round of every source. */
-    uint32_t max = e->series.max;
-    tt_series_free(&e->series);
-    if (!tt_series_init(&e->series, max)) e->series.max = 0;
-    e->series_since = e->now;
-    tt_anomalies_forget(e); /* at once: whoever looks before the next tick must find nothing of the old rules */
+    /* At once: whoever looks before the next tick must find nothing of the old rules. */
+    int to[TT_SIGNALS_MAX];
+    const tt_rules *old = e->rules;
+    int offered = e->load_signal[TT_LOAD_OFFERED];
+    for (size_t i = 0; i < old->n_signals; i++) to[i] = same_signal(old, i, rules);
+    tt_series_move(&e->series, to);
+    if (offered < 0 || to[offered] < 0) e->series_since = e->now;
     e->rules = rules;
+    tt_anomalies_move(e, old, to);
     find_load_signals(e);
     for (uint32_t i = 0; i < e->n_loops; i++) {
         tt_loop *l = &e->loops[i];

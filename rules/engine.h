@@ -44,6 +44,7 @@ typedef struct {
 typedef struct {
     uint32_t signal;
     bool answered;       /* false: source down or query refused; its series become source_down */
+    bool partial;        /* answered, but not with all there is: a series it does not hold keeps its last value until that is too old */
     tt_sv error;
 } tt_poll;
 
@@ -119,7 +120,8 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret);
 /* How the mesh and monitoring are timed, from now on; 0 leaves a figure as it is. A slower scrape than the signals say makes samples stale later. */
 void tt_engine_set_timing(tt_engine *e, int64_t scrape_ns, int64_t ingest_ns, int64_t apply_ns);
 
-/* New rules between two ticks. Loops whose plan is gone or changed are wound back in steps under their old terms' limits; the rest go on. */
+/* New rules between two ticks. Loops whose plan is gone or changed are wound back in steps under their old terms' limits; the rest go on. So do signals
+ * whose query, report and renamed labels, and anomalies whose condition and times are the same: nothing is forgotten that is still asked for. */
 void tt_engine_set_rules(tt_engine *e, const tt_rules *rules);
 
 /* State as JSON, and back: loops, actuators, decisions, learned capacity, counters. Times are kept as ages, so a reboot between changes nothing.

@@ -277,6 +277,7 @@ struct tt_engine {
 /* ---- series.c ---- */
 bool tt_series_init(tt_series_table *t, uint32_t max);
 void tt_series_free(tt_series_table *t);
+void tt_series_move(tt_series_table *t, const int to[]); /* new rules: signal i is to[i] now; -1: gone, with its series */
 void tt_series_take(tt_engine *e, const tt_observations *obs);
 int64_t tt_series_max_age(const tt_engine *e, uint32_t signal);
 tt_quality tt_series_quality(const tt_engine *e, const tt_series *s);
@@ -307,7 +308,8 @@ bool tt_look_read(void *ctx, int signal, double *ret);
 
 /* ---- anomaly.c ---- */
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
-void tt_anomalies_forget(tt_engine *e);
+/* After e->rules are new: those whose definition is the same go on, matched with the new plans; the others are gone. `to` as in tt_series_move. */
+void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]);
 const char *tt_anomaly_state_name(tt_anomaly_state s);
 
 /* ---- site.c ---- */

@@ -35,7 +35,7 @@ tt_loop *tt_site_loop(tt_engine *e, const tt_site *s) {
 
 const tt_step *tt_site_step(const tt_engine *e, const tt_site *s, tt_step_kind kind) {
     if (s->loop < 0) return NULL;
-    return tt_plan_step(e->loops[s->loop].plan, kind);
+    return tt_step_at(tt_plan_step(e->loops[s->loop].plan, kind), s->service);
 }
 
 static bool inner_loop(const tt_engine *e, const tt_site *s) {
@@ -122,10 +122,7 @@ static void terms(const tt_engine *e, const tt_site *s, char *buf, size_t size) 
 
 static void feature_target(const tt_engine *e, const tt_site *s, const tt_step *d, tt_target *t) {
     memset(t, 0, sizeof *t);
-    if (d->service.n && d->service.p[0] != '$')
-        tt_copy_text(t->service, sizeof t->service, d->service);
-    else
-        tt_copy_text(t->service, sizeof t->service, tt_sv_of(tt_service_cname(e, s->service)));
+    tt_copy_text(t->service, sizeof t->service, d->service);
     tt_copy_text(t->dc, sizeof t->dc, tt_sv_of(tt_dc_cname(e, s)));
 }
 

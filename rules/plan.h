@@ -66,11 +66,11 @@ typedef struct {
 typedef enum { TT_STEP_KINDS(TT_AS_STEP) TT_STEP_KIND_COUNT } tt_step_kind;
 #undef TT_AS_STEP
 
-typedef struct {
+typedef struct tt_step {
     tt_step_kind kind;
     bool approve;           /* `approve: required` */
     tt_sv feature;          /* degrade */
-    tt_sv service;          /* degrade: who degrades it; default the target's service. May be a $variable */
+    tt_sv service;          /* degrade: who degrades it; default who declares it, else the target's service. May be a $variable */
     uint32_t levels;        /* degrade: 1 to TT_LEVELS_MAX */
     double gain[TT_LEVELS_MAX]; /* degrade: capacity factor each level brings, >= 1, not falling */
     double probe_ratio;     /* degrade: share that keeps the lower level so that the dependency stays visible; default 2% */
@@ -80,6 +80,7 @@ typedef struct {
     double max;             /* drop, shift, eject: ratio 0 to 1; default 1 for drop, .5 for shift, .34 for eject */
     double fixed;           /* law runbook: what the step is set to: drop ratio, degrade level, share shifted away, limit in rps; 0: sized by the law */
     tt_sv from;             /* shift, cutover: data center, default the target's. May be a $variable */
+    const struct tt_step *const *at_service; /* degrade whose service or gains depend on the target: see tt_step_at. Else NULL */
     tt_pos pos;
 } tt_step;
 
@@ -135,11 +136,19 @@ typedef struct {
 
 typedef struct {
     tt_sv name;
+    uint32_t levels;
+    double gain[TT_LEVELS_MAX]; /* as in tt_step */
+} tt_feature_def;
+
+typedef struct {
+    tt_sv name;
     size_t n_dcs;
     tt_dc_def dcs[TT_DCS_MAX];
     size_t n_calls;
     uint32_t calls[TT_CALLS_MAX]; /* indices of services; acyclic */
     bool inner_loop;              /* the embedded library bounds queue time at every hop; default false */
+    size_t n_features;
+    const tt_feature_def *features; /* what it can do without, by levels */
     tt_pos pos;
 } tt_service_def;
 
@@ -179,6 +188,9 @@ void tt_rules_free(tt_rules *r);
 int tt_rules_signal(const tt_rules *r, tt_sv name);   /* index or -1, as the next three */
 int tt_rules_service(const tt_rules *r, tt_sv name);
 int tt_rules_priority(const tt_rules *r, tt_sv name);
+/* The step as it stands for a loop whose target is this service: a degrade has its service, levels and gains filled in from the service that declares the
+ * feature. NULL: nobody at or below this service has it, or `st` is NULL. Lives as long as the rules. */
+const tt_step *tt_step_at(const tt_step *st, uint32_t service);
 const char *tt_step_name(tt_step_kind kind);
 const char *tt_mode_name(tt_mode mode);
 const char *tt_law_name(tt_law law);

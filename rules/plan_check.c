@@ -122,19 +122,110 @@ static const tt_service_def *declared(tt_load *l, const tt_doc *node, tt_sv name
     return NULL;
 }
 
-static void check_protected(tt_load *l, const tt_doc *node, tt_sv name, const char *what) {
-    const tt_rules *r = l->r;
-    if (!name.n || is_var(name)) return;
+static const tt_label_match *protector_of(const tt_rules *r, tt_sv name) {
     for (size_t i = 0; i < r->guardrails.n_protected; i++) {
         const tt_label_match *m = &r->guardrails.protected_services[i];
         tt_sv groups[TT_MATCH_GROUPS_MAX];
-        bool hit = m->pattern ? r->matcher->match(r->matcher->ctx, m->pattern, name, groups) != TT_MATCH_NO : tt_sv_eq(m->literal, name);
-        if (!hit) continue;
+        if (m->pattern ? r->matcher->match(r->matcher->ctx, m->pattern, name, groups) != TT_MATCH_NO : tt_sv_eq(m->literal, name)) return m;
+    }
+    return NULL;
+}
+
+static void check_protected(tt_load *l, const tt_doc *node, tt_sv name, const char *what) {
+    const tt_label_match *m = name.n && !is_var(name) ? protector_of(l->r, name) : NULL;
+    if (m)
         tt_load_fail(l, TT_EVALUE, node,
                      "%s %s is protected by " TT_SV_FMT " (%s:%u): the plan could never act; take it out of guardrails.protected or out of the plan",
                      what, tt_show(node).text, TT_SV_ARG(m->text), m->pos.file, m->pos.line);
+}
+
+/* ---- degrade: who degrades, how far, for each service a loop may have as its target ---- */
+
+static const tt_feature_def *feature_of(const tt_service_def *s, tt_sv name) {
+    for (size_t i = 0; i < s->n_features; i++)
+        if (tt_sv_eq(s->features[i].name, name)) return &s->features[i];
+    return NULL;
+}
+
+/* The service that declares the feature and may be touched, `from` itself or nearest below it; -1: none. Breadth first, in the order the calls are written. */
+static int owner_of(const tt_rules *r, uint32_t from, tt_sv feature, uint32_t queue[TT_SERVICES_MAX], bool seen[TT_SERVICES_MAX]) {
+    size_t n = 0;
+    memset(seen, 0, r->n_services * sizeof *seen);
+    queue[n++] = from;
+    seen[from] = true;
+    for (size_t i = 0; i < n; i++) {
+        const tt_service_def *s = &r->services[queue[i]];
+        if (feature_of(s, feature) && !protector_of(r, s->name)) return (int)queue[i];
+        for (size_t c = 0; c < s->n_calls; c++)
+            if (!seen[s->calls[c]]) {
+                seen[s->calls[c]] = true;
+                queue[n++] = s->calls[c];
+            }
+    }
+    return -1;
+}
+
+/* `st` for a loop on service `target`. false: nobody there has the feature, and the step brings no gains of its own. */
+static bool degrade_at(const tt_rules *r, const tt_step *st, uint32_t target, tt_step *ret) {
+    uint32_t queue[TT_SERVICES_MAX];
+    bool seen[TT_SERVICES_MAX];
+    int owner = st->service.n && !is_var(st->service) ? tt_rules_service(r, st->service) : st->service.n ? (int)target : owner_of(r, target, st->feature, queue, seen);
+    const tt_feature_def *f = owner >= 0 ? feature_of(&r->services[owner], st->feature) : NULL;
+    *ret = *st;
+    if (owner < 0) owner = (int)target;
+    ret->service = r->services[owner].name;
+    if (st->levels) return true;
+    if (!f) return false;
+    ret->levels = f->levels;
+    memcpy(ret->gain, f->gain, sizeof ret->gain);
+    return true;
+}
+
+static void say_no_gain(tt_load *l, const tt_doc *step, const tt_step *st) {
+    char say[160];
+    tt_nearest near = tt_nearest_to(st->feature);
+    for (size_t i = 0; i < l->r->n_services; i++)
+        for (size_t k = 0; k < l->r->services[i].n_features; k++) tt_nearest_try(&near, l->r->services[i].features[k].name);
+    bool other = near.best.n && !tt_sv_eq(near.best, st->feature);
+    tt_load_fail(l, TT_EMISSING, step,
+                 "degrade needs gain, the capacity factor each level brings, such as gain: [1.14, 1.33]: no service it may act on declares the feature \"" TT_SV_FMT "\"%s",
+                 TT_SV_ARG(st->feature), other ? tt_nearest_say(&near, say) : " with its own");
+}
+
+static void resolve_degrade(tt_load *l, tt_plan *p, const tt_plan_nodes *n, size_t i) {
+    tt_rules *r = l->r;
+    tt_step *st = &p->steps[i], one;
+    if (!st->feature.n || l->services_unsure) return;
+    bool fixed = st->service.n && !is_var(st->service);
+    int target = fixed ? tt_rules_service(r, st->service) : is_var(p->service) ? -1 : tt_rules_service(r, p->service);
+    if (fixed || !is_var(p->service)) { /* the same wherever its loops are */
+        if (target < 0) {
+            if (!st->levels) say_no_gain(l, n->step[i], st);
+        } else if (degrade_at(r, st, (uint32_t)target, &one))
+            *st = one;
+        else
+            say_no_gain(l, n->step[i], st);
         return;
     }
+    const tt_step **at = tt_arena_array(r->arena, r->n_services, sizeof *at);
+    bool any = false;
+    if (r->n_services && !at) {
+        tt_load_no_memory(l);
+        return;
+    }
+    for (uint32_t s = 0; s < r->n_services; s++) {
+        if (!degrade_at(r, st, s, &one)) continue;
+        tt_step *copy = tt_arena_alloc(r->arena, sizeof *copy);
+        if (!copy) {
+            tt_load_no_memory(l);
+            return;
+        }
+        *copy = one;
+        at[s] = copy;
+        any = true;
+    }
+    if (!any && (r->n_services || !st->levels)) say_no_gain(l, n->step[i], st);
+    st->at_service = at;
 }
 
 static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_t i) {
@@ -235,7 +326,11 @@ void tt_check_rules(tt_load *l) {
         check_keeps(l, &r->plans[i], &l->plans[i]);
         tt_check_law(l, &r->plans[i], &l->plans[i]);
         if (l->plans[i].bad) continue;
-        for (size_t k = 0; k < r->plans[i].n_steps; k++) check_step(l, &r->plans[i], &l->plans[i], k);
+        for (size_t k = 0; k < r->plans[i].n_steps; k++) {
+            size_t before = l->total;
+            check_step(l, &r->plans[i], &l->plans[i], k);
+            if (l->total == before && r->plans[i].steps[k].kind == TT_STEP_DEGRADE) resolve_degrade(l, &r->plans[i], &l->plans[i], k);
+        }
         check_target(l, &r->plans[i], &l->plans[i]);
         check_fights(l, i);
     }

@@ -84,6 +84,8 @@ bool tt_get_priority(tt_load *l, const tt_doc *node, const char *what, uint32_t 
 bool tt_get_match(tt_load *l, const tt_doc *node, const char *what, tt_label_match *ret);
 size_t tt_group_offset(tt_sv text, tt_sv name); /* where the named group stands in the pattern's text */
 bool tt_no_groups(tt_load *l, const tt_doc *node, const char *what, const tt_label_match *m);
+/* Factors a level of degrade: *levels is what was written, or becomes their number. */
+void tt_load_gains(tt_load *l, const tt_doc *gain, bool counted, uint32_t *levels, double to[TT_LEVELS_MAX]);
 tt_expr *tt_get_expr(tt_load *l, const tt_doc *node);
 
 /* ---- plan_parts.c ---- */

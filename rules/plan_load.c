@@ -35,6 +35,10 @@ int tt_rules_priority(const tt_rules *r, tt_sv name) {
     return -1;
 }
 
+const tt_step *tt_step_at(const tt_step *st, uint32_t service) {
+    return st && st->at_service ? st->at_service[service] : st;
+}
+
 static void release(const tt_matcher *m, const tt_label_match *l) {
     if (l->pattern) m->release(m->ctx, (tt_pattern *)(uintptr_t)l->pattern);
 }
@@ -319,10 +323,44 @@ static void load_dcs(tt_load *l, const tt_doc *item, const tt_doc *dcs, tt_servi
     for (size_t i = 0; i < s->n_dcs; i++) s->dcs[i].weight /= sum;
 }
 
+static void load_features(tt_load *l, const tt_doc *map, tt_service_def *s) {
+    static const char example[] = "{recommendations: {levels: 2, gain: [1.14, 1.33]}}";
+    if (!map) return;
+    if (map->kind != TT_DOC_MAP) {
+        tt_load_fail(l, TT_EVALUE, map, "features is a map, not %s: write it like %s", tt_show(map).text, example);
+        return;
+    }
+    if (map->n > TT_FEATURES_MAX) {
+        tt_load_fail(l, TT_ELIMIT, &map->keys[TT_FEATURES_MAX], "more than %d features of one service", TT_FEATURES_MAX);
+        return;
+    }
+    tt_feature_def *f = tt_arena_array(l->r->arena, map->n, sizeof *f);
+    if (map->n && !f) {
+        tt_load_no_memory(l);
+        return;
+    }
+    s->features = f;
+    for (size_t i = 0; i < map->n; i++) {
+        const tt_doc *levels = NULL, *gain = NULL;
+        const tt_key keys[] = {{"levels", &levels}, {"gain", &gain}};
+        tt_feature_def *one = &f[s->n_features];
+        if (!tt_get_name(l, &map->keys[i], "a feature", &one->name)) continue;
+        tt_read_keys(l, &map->items[i], "a feature", "{levels: 2, gain: [1.14, 1.33]}", keys, TT_COUNT(keys));
+        if (map->items[i].kind != TT_DOC_MAP) continue;
+        one->levels = 1;
+        if (!gain) {
+            tt_load_fail(l, TT_EMISSING, &map->items[i], "a feature needs gain: the capacity factor each level brings, such as gain: [1.14, 1.33]");
+            continue;
+        }
+        if (tt_get_count(l, levels, "levels", 1, TT_LEVELS_MAX, &one->levels)) tt_load_gains(l, gain, levels != NULL, &one->levels, one->gain);
+        s->n_features++;
+    }
+}
+
 static void load_service(tt_load *l, const tt_doc *item) {
     tt_rules *r = l->r;
-    const tt_doc *name = NULL, *dcs = NULL, *calls = NULL, *inner = NULL;
-    const tt_key keys[] = {{"name", &name}, {"dcs", &dcs}, {"calls", &calls}, {"inner_loop", &inner}};
+    const tt_doc *name = NULL, *dcs = NULL, *calls = NULL, *inner = NULL, *features = NULL;
+    const tt_key keys[] = {{"name", &name}, {"dcs", &dcs}, {"calls", &calls}, {"inner_loop", &inner}, {"features", &features}};
     tt_read_keys(l, item, "a service", "{name: checkout, dcs: [dc-a, dc-b]}", keys, TT_COUNT(keys));
     if (item->kind != TT_DOC_MAP) {
         l->services_unsure = true;
@@ -337,6 +375,7 @@ static void load_service(tt_load *l, const tt_doc *item) {
                              r->services[twin].pos.file, r->services[twin].pos.line);
     load_dcs(l, item, dcs, &s);
     tt_get_bool(l, inner, "inner_loop", &s.inner_loop);
+    load_features(l, features, &s);
     if (calls && !tt_read_list(l, calls, "calls", "[recommendations, payments]", TT_CALLS_MAX)) calls = NULL;
     if (!named) {
         l->services_unsure = true;

@@ -123,26 +123,22 @@ static void no_approve(tt_load *l, const tt_doc *node, const char *step) {
                      step);
 }
 
-static void load_gains(tt_load *l, const tt_doc *map, const tt_doc *gain, const tt_doc *levels, tt_step *st) {
-    if (!gain) {
-        tt_load_fail(l, TT_EMISSING, map, "degrade needs gain: the capacity factor each level brings, such as gain: [1.14, 1.33]");
-        return;
-    }
+void tt_load_gains(tt_load *l, const tt_doc *gain, bool counted, uint32_t *levels, double to[TT_LEVELS_MAX]) {
     if (!tt_read_list(l, gain, "gain", "[1.14, 1.33]", TT_LEVELS_MAX)) return;
-    if (!levels) st->levels = (uint32_t)gain->n;
-    if (gain->n == 0 || gain->n != st->levels) {
-        tt_load_fail(l, TT_EVALUE, gain, "gain has %zu factors for %u levels: write one a level, such as [1.14, 1.33] for 2", gain->n, st->levels);
+    if (!counted) *levels = (uint32_t)gain->n;
+    if (gain->n == 0 || gain->n != *levels) {
+        tt_load_fail(l, TT_EVALUE, gain, "gain has %zu factors for %u levels: write one a level, such as [1.14, 1.33] for 2", gain->n, *levels);
         return;
     }
     for (size_t i = 0; i < gain->n; i++) {
         const tt_doc *g = &gain->items[i];
-        if (!tt_get_number(l, g, "gain", -1e9, 100, &st->gain[i])) return;
-        if (st->gain[i] < 1) {
+        if (!tt_get_number(l, g, "gain", -1e9, 100, &to[i])) return;
+        if (to[i] < 1) {
             tt_load_fail(l, TT_EVALUE, g, "gain %s is below 1: switching a feature off can't cost capacity; 1.14 means 14%% more requests served",
                          tt_show(g).text);
             return;
         }
-        if (i && st->gain[i] <= st->gain[i - 1]) {
+        if (i && to[i] <= to[i - 1]) {
             tt_load_fail(l, TT_EVALUE, g, "gain %s does not rise over the level before: each level must free more, or leave it out", tt_show(g).text);
             return;
         }
@@ -155,7 +151,6 @@ static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_pla
                            {"level", &level},     {"probe_ratio", &probe}, {"approve", &approve}};
     tt_read_keys(l, map, "degrade", "{feature: recommendations, levels: 2, gain: [1.14, 1.33]}", keys, TT_COUNT(keys));
     st->probe_ratio = 0.02;
-    st->levels = 1;
     if (!feature) tt_load_fail(l, TT_EMISSING, map, "degrade needs the feature to take back: feature: recommendations");
     tt_get_name(l, feature, "feature", &st->feature);
     get_name_or_var(l, n, service, "degrade.service", &st->service);
@@ -164,10 +159,14 @@ static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_pla
     if (p->law == TT_LAW_RUNBOOK) {
         tt_load_sized(l, p, levels, "degrade.levels");
         tt_load_sized(l, p, gain, "degrade.gain");
-        if (st->fixed >= 1) st->levels = (uint32_t)st->fixed;
+        st->levels = st->fixed >= 1 ? (uint32_t)st->fixed : 1;
         for (uint32_t i = 0; i < st->levels; i++) st->gain[i] = 1;
-    } else if (tt_get_count(l, levels, "levels", 1, TT_LEVELS_MAX, &st->levels))
-        load_gains(l, map, gain, levels, st);
+    } else if (levels && !gain)
+        tt_load_fail(l, TT_EMISSING, map,
+                     "degrade needs gain beside levels: the capacity factor each level brings, such as gain: [1.14, 1.33]; or neither, where a service declares "
+                     "the feature");
+    else if (gain && tt_get_count(l, levels, "levels", 1, TT_LEVELS_MAX, &st->levels))
+        tt_load_gains(l, gain, levels != NULL, &st->levels, st->gain);
     tt_get_ratio(l, probe, "probe_ratio", true, &st->probe_ratio);
     no_approve(l, approve, "degrade");
 }

@@ -97,6 +97,53 @@ void tt_series_free(tt_series_table *t) {
     memset(t, 0, sizeof *t);
 }
 
+static void link_in(tt_series_table *t, int32_t at) {
+    tt_series *s = &t->s[at];
+    uint32_t b = (uint32_t)(bucket_hash(s->signal, tt_labels_get(&s->labels, TT_SV("service")), tt_labels_get(&s->labels, TT_SV("dc"))) & (t->n_buckets - 1));
+    s->next = t->buckets[b];
+    t->buckets[b] = at;
+    s->next_of_signal = t->of_signal[s->signal];
+    t->of_signal[s->signal] = at;
+}
+
+void tt_series_move(tt_series_table *t, const int to[]) {
+    uint32_t round[TT_SIGNALS_MAX];
+    bool down[TT_SIGNALS_MAX];
+    memcpy(round, t->round, sizeof round);
+    memcpy(down, t->down, sizeof down);
+    memset(t->round, 0, sizeof t->round);
+    memset(t->down, 0, sizeof t->down);
+    for (uint32_t i = 0; i < t->n_buckets; i++) t->buckets[i] = -1;
+    /* Each signal's list in the order it had: sums are the same to the last bit. */
+    int32_t first[TT_SIGNALS_MAX];
+    memcpy(first, t->of_signal, sizeof first);
+    for (int i = 0; i < TT_SIGNALS_MAX; i++) t->of_signal[i] = -1;
+    for (int i = 0; i < TT_SIGNALS_MAX; i++) {
+        int32_t reversed = -1;
+        for (int32_t k = first[i], next; k >= 0; k = next) {
+            next = t->s[k].next_of_signal;
+            t->s[k].next_of_signal = reversed;
+            reversed = k;
+        }
+        for (int32_t k = reversed, next; k >= 0; k = next) {
+            tt_series *s = &t->s[k];
+            next = s->next_of_signal;
+            if (to[i] >= 0) {
+                s->signal = (uint32_t)to[i];
+                link_in(t, k);
+                t->round[to[i]] = round[i];
+                t->down[to[i]] = down[i];
+                continue;
+            }
+            tt_labels_free(&s->labels);
+            s->used = false;
+            s->next = t->free_list;
+            t->free_list = k;
+            t->n_used--;
+        }
+    }
+}
+
 static tt_sv find_label(const tt_label *l, size_t n, tt_sv name) {
     for (size_t i = 0; i < n; i++)
         if (tt_sv_eq(l[i].name, name)) return l[i].value;
@@ -132,10 +179,7 @@ static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
     s->signal = m->signal;
     s->quality = TT_Q_NO_DATA;
     s->since = e->now;
-    s->next = t->buckets[b];
-    t->buckets[b] = at;
-    s->next_of_signal = t->of_signal[m->signal];
-    t->of_signal[m->signal] = at;
+    link_in(t, at);
     t->n_used++;
     return s;
 }
@@ -197,7 +241,7 @@ void tt_series_take(tt_engine *e, const tt_observations *obs) {
             if (!obs->polls[i].answered) {
                 /* The last value stays good until its age is over: one lost poll is no blindness. */
                 if (s->quality == TT_Q_OK && tt_since(e->now, s->at) > tt_series_max_age(e, signal)) set_quality(e, s, TT_Q_SOURCE_DOWN);
-            } else if (s->round != t->round[signal])
+            } else if (s->round != t->round[signal] && !obs->polls[i].partial)
                 set_quality(e, s, TT_Q_NO_DATA);
         }
         forget(e, signal);

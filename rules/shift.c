@@ -124,7 +124,7 @@ static double at_most(const tt_engine *e, const tt_group *g, uint32_t service, d
 static bool ready_receiver(tt_engine *e, tt_site *r, tt_loop *l, double demand, double most) {
     double c = tt_site_capacity(e, r, NULL);
     if (c <= 0) return false;
-    const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
+    const tt_step *d = tt_step_at(tt_plan_step(l->plan, TT_STEP_DEGRADE), r->service);
     uint32_t level = r->level;
     double size = tt_plan_step(l->plan, TT_STEP_LIMIT) ? demand : most; /* with no cap behind it, degrade is all there is */
     while (d && level < d->levels && size > safe_load * c * tt_gain(d, level)) level++;
@@ -153,7 +153,7 @@ static bool ready_receiver(tt_engine *e, tt_site *r, tt_loop *l, double demand, 
 
 /* What a receiver can carry: degraded as far as the plan goes, or as it is. */
 static double room_of(tt_engine *e, const tt_site *r, const tt_loop *l, bool degraded) {
-    const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
+    const tt_step *d = tt_step_at(tt_plan_step(l->plan, TT_STEP_DEGRADE), r->service);
     double c = tt_site_capacity(e, r, NULL);
     return c > 0 ? safe_load * c * tt_gain(d, d && degraded ? d->levels : r->level) : 0;
 }
@@ -291,7 +291,7 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
         /* All must be seen, and the one that takes traffic back must be well by data taken since the last move. */
         if (!s->load.known || (!s->clean && g->share[i] > 0) || !tt_site_judgeable(e, s)) return;
         if (tt_since(e->now, s->violated_at) < hold || tt_since(e->now, g->commanded_at) < (every > theta ? every : theta)) return;
-        const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
+        const tt_step *d = tt_step_at(tt_plan_step(l->plan, TT_STEP_DEGRADE), s->service);
         double c = s->learned_rps > 0 ? s->learned_rps : tt_site_capacity(e, s, NULL), total = 0;
         for (uint32_t k = 0; k < g->n_sites; k++) total += tt_site_demand(&e->sites[g->first_site + k]);
         double next = fmin(home, g->share[i] + fmax(l->plan->recover_step, 0.05) * home);

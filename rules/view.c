@@ -92,10 +92,10 @@ static void actuators(const tt_engine *e, const tt_loop *l, tt_buf *b) {
                 snprintf(action, sizeof action, "drop:%.*s", TT_SV_ARG(e->rules->priorities[p]));
                 actuator(b, &first, &t, action, s->drop[p], "ratio", 1);
             }
-        const tt_step *d = tt_plan_step(l->plan, TT_STEP_DEGRADE);
+        const tt_step *d = tt_step_at(tt_plan_step(l->plan, TT_STEP_DEGRADE), s->service);
         if (s->level && d) {
             tt_target f = t;
-            if (d->service.n && d->service.p[0] != '$') tt_copy_text(f.service, sizeof f.service, d->service);
+            tt_copy_text(f.service, sizeof f.service, d->service);
             snprintf(action, sizeof action, "degrade:%.*s", TT_SV_ARG(d->feature));
             actuator(b, &first, &f, action, s->level, "level", d->levels);
         }

@@ -378,13 +378,6 @@ static bool nothing_lost(invariants *v, const world *w) {
 
 /* ---- the tick ---- */
 
-void invariants_rules_changed(invariants *v, const world *w) {
-    (void)w;
-    memset(v->offered, 0, sizeof v->offered);
-    memset(v->ok, 0, sizeof v->ok);
-    memset(v->instance, 0, sizeof v->instance);
-}
-
 void invariants_before(invariants *v, const world *w) {
     v->was_frozen = w->frozen;
     v->n_before = w->n_loops;

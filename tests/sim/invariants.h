@@ -38,8 +38,6 @@ typedef struct {
 } invariants;
 
 void invariants_init(invariants *v, const rules_options *rules);
-/* Signals start afresh under new rules: what was told before is no longer known. */
-void invariants_rules_changed(invariants *v, const world *w);
 void invariants_before(invariants *v, const world *w); /* just before world_tick */
 bool invariants_after(invariants *v, const world *w);  /* just after it; false: broken */
 

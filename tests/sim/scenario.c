@@ -235,7 +235,7 @@ void scenario_print(const scenario *s) {
 /* ---- running one ---- */
 
 /* What people, deployments and clocks do meanwhile. false: the world can't go on. */
-static bool meddle(const scenario *s, world *w, rules_options *rules, invariants *v, bool clock_steps, int64_t *thaw_at) {
+static bool meddle(const scenario *s, world *w, rules_options *rules, bool clock_steps, int64_t *thaw_at) {
     dice d = {s->seed, 1000000 + w->n_ticks * 16};
     int64_t t = world_elapsed(w);
     bool quiet = t > s->until_ns;
@@ -273,7 +273,6 @@ static bool meddle(const scenario *s, world *w, rules_options *rules, invariants
             break;
         }
         if (!world_reload(w, rules_text(rules))) return false;
-        invariants_rules_changed(v, w);
     }
     return true;
 }
@@ -293,7 +292,7 @@ void scenario_run(const scenario *s, bool clock_steps, bool verbose, scenario_re
     w.verbose = verbose;
     invariants_init(&v, &rules);
     for (;;) {
-        if (!meddle(s, &w, &rules, &v, clock_steps, &thaw_at)) {
+        if (!meddle(s, &w, &rules, clock_steps, &thaw_at)) {
             snprintf(ret->broken, sizeof ret->broken, "reload or restart failed");
             break;
         }

@@ -277,6 +277,119 @@ static void new_rules_leave_nothing_of_the_old_to_look_at(void **state) {
     world_close(&w);
 }
 
+/* What one signal says of one label set, and the state of anomalies, as people see it. */
+static const char *shown(const world *w, void (*json)(const tt_engine *, tt_buf *)) {
+    static char text[1 << 16];
+    tt_buf b;
+    tt_buf_init(&b, sizeof text);
+    json(w->engine, &b);
+    assert_false(b.failed);
+    memcpy(text, b.p, b.n + 1);
+    tt_buf_free(&b);
+    return text;
+}
+
+static void new_rules_keep_what_is_still_asked_for(void **state) {
+    (void)state;
+    world w;
+    rules_options o;
+    tt_model_spec spec;
+    tally t = {0};
+    tt_model_spec_default(&spec);
+    spec.noise = 0;
+    spec.faults[spec.n_faults++] = (tt_model_fault)SURGE;
+    rules_options_default(&o, rules_ladder_named("degrade-shift-limit"), &spec);
+    o.spec = &spec;
+    static char text[16384], changed[16384 + 64];
+    snprintf(text, sizeof text, "%s", rules_text(&o));
+    assert_true(world_open(&w, &spec, text, 3, S(1)));
+    while (tt_engine_open_loops(w.engine) == 0 && world_elapsed(&w) < S(120)) world_tick(&w);
+
+    /* The same signals in another order, with others between; the same anomalies under new indices; the same plan. */
+    char *signals = strstr(text, "signals:\n"), *anomalies = strstr(text, "anomalies:\n");
+    snprintf(changed, sizeof changed, "%.*ssignals:\n  - {name: extra, query: up}\n%.*sanomalies:\n  - {name: more, when: extra > 1}\n%s", (int)(signals - text), text,
+             (int)(anomalies - signals - 9), signals + 9, anomalies + 11);
+    char before[1 << 16], after[1 << 16];
+    snprintf(before, sizeof before, "%s", shown(&w, tt_engine_signals_json));
+    assert_true(strlen(before) > 1000);
+    snprintf(after, sizeof after, "%s", shown(&w, tt_engine_anomalies_json));
+    assert_non_null(strstr(after, "\"open\""));
+    assert_true(world_reload(&w, changed));
+    assert_string_equal(shown(&w, tt_engine_anomalies_json), after);
+    assert_string_equal(shown(&w, tt_engine_signals_json), before);
+    size_t open = tt_engine_open_loops(w.engine);
+    world_tick(&w);
+    count(&w, &t);
+    assert_int_equal(t.opened, 0);
+    assert_int_equal(tt_engine_open_loops(w.engine), open);
+    for (size_t i = 0; i < w.out.n_events; i++) assert_string_not_equal(w.out.events[i].kind, "anomaly_opened");
+
+    /* One signal asked otherwise: its series are gone and the anomaly with it, the others stay. */
+    char *query = strstr(text, "model_error_ratio");
+    memcpy(query, "other", 5);
+    assert_true(world_reload(&w, text));
+    assert_null(strstr(shown(&w, tt_engine_anomalies_json), "not-serving"));
+    assert_null(strstr(shown(&w, tt_engine_signals_json), "\"error_ratio\""));
+    assert_non_null(strstr(shown(&w, tt_engine_signals_json), "\"offered_rps\""));
+    /* Nor does another time of an anomaly keep it. */
+    assert_true(world_reload(&w, changed));
+    while (!strstr(shown(&w, tt_engine_anomalies_json), "not-serving")) world_tick(&w);
+    memcpy(strstr(changed, "for: 2s"), "for: 3s", 7);
+    assert_true(world_reload(&w, changed));
+    assert_null(strstr(shown(&w, tt_engine_anomalies_json), "not-serving"));
+    run(&w, S(400), &t);
+    world_close(&w);
+}
+
+/* One answer that holds a part of what there is: the rest keeps what it had, until that is too old. */
+static void a_partial_answer_forgets_nothing(void **state) {
+    (void)state;
+    static const char text[] = "services: [{name: a, dcs: [x, y]}]\nsignals: [{name: offered_rps, query: q, every: 2s, max_age: 6s}]\n";
+    tt_arena *arena = tt_arena_new();
+    tt_err err;
+    const tt_doc *doc = tt_yaml_parse(arena, "a.yaml", tt_sv_of(text), NULL, &err);
+    size_t n_errs;
+    tt_rules *rules = tt_rules_load(&doc, 1, NULL, &err, 1, &n_errs);
+    assert_non_null(rules);
+    tt_engine_config cfg;
+    tt_engine_config_default(&cfg);
+    tt_engine *e = tt_engine_new(rules, &cfg);
+    static const struct {
+        int at_s;
+        const char *dcs; /* told in this round */
+        bool partial;
+        const char *want_x, *want_y;
+    } rounds[] = {
+        {10, "xy", true, "ok", "ok"}, {12, "x", true, "ok", "ok"},    {14, "x", true, "ok", "ok"},     {17, "x", true, "ok", "stale"},
+        {18, "xy", true, "ok", "ok"}, {20, "", true, "ok", "ok"},     {22, "y", true, "ok", "ok"},     {23, "x", false, "ok", "no_data"},
+        {25, "y", true, "ok", "ok"},  {33, "", false, "no_data", "no_data"},
+    };
+    for (size_t i = 0; i < TT_COUNT(rounds); i++) {
+        tt_measurement m[2];
+        tt_time now = {S(rounds[i].at_s)};
+        size_t n = 0;
+        for (const char *dc = rounds[i].dcs; *dc; dc++)
+            m[n++] = (tt_measurement){.n_labels = 2, .labels = {{TT_SV("service"), TT_SV("a")}, {TT_SV("dc"), {dc, 1}}}, .value = 5, .at = now};
+        const tt_poll poll = {.answered = true, .partial = rounds[i].partial};
+        tt_outcome out;
+        tt_engine_tick(e, &(tt_observations){.now = now, .n_polls = 1, .polls = &poll, .n_measurements = n, .measurements = m}, &out);
+        tt_buf b;
+        tt_buf_init(&b, 1 << 16);
+        tt_engine_signals_json(e, &b);
+        for (int k = 0; k < 2; k++) {
+            char label[16], want[32];
+            snprintf(label, sizeof label, "\"dc\":\"%c\"", "xy"[k]);
+            snprintf(want, sizeof want, "\"quality\":\"%s\"", k ? rounds[i].want_y : rounds[i].want_x);
+            const char *one = strstr(b.p, label), *quality = one ? strstr(one, "\"quality\"") : NULL;
+            if (!quality || strncmp(quality, want, strlen(want)) != 0) fail_msg("row %zu: %s, wanted %s of %c", i, b.p, want, "xy"[k]);
+        }
+        tt_buf_free(&b);
+    }
+    tt_engine_free(e);
+    tt_rules_free(rules);
+    tt_arena_free(arena);
+}
+
 static void what_is_no_saved_state_is_refused(void **state) {
     (void)state;
     static const char *const texts[] = {"{}",
@@ -314,6 +427,8 @@ int main(void) {
         cmocka_unit_test(a_mesh_that_takes_half_is_said),
         cmocka_unit_test(a_restart_keeps_all_and_fences_the_old_writer),
         cmocka_unit_test(new_rules_leave_nothing_of_the_old_to_look_at),
+        cmocka_unit_test(new_rules_keep_what_is_still_asked_for),
+        cmocka_unit_test(a_partial_answer_forgets_nothing),
         cmocka_unit_test(what_is_no_saved_state_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

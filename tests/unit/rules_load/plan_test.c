@@ -142,6 +142,57 @@ static void several_files(void **state) {
     unload(&l);
 }
 
+static void features_of_services(void **state) {
+    (void)state;
+    static const char text[] = "services:\n"
+                               "  - {name: shop, dcs: [x], calls: [front, pay], features: {reviews: {gain: [1.1]}}}\n"
+                               "  - {name: front, dcs: [x], calls: [cart]}\n"
+                               "  - {name: cart, dcs: [x], features: {related: {levels: 2, gain: [1.14, 1.33]}}}\n"
+                               "  - {name: pay, dcs: [x], features: {reviews: {gain: [1.5, 1.6]}}}\n"
+                               "signals: [{name: e, query: q}]\n"
+                               "anomalies: [{name: o, when: e > 1}, {name: o2, when: e > 2}, {name: o3, when: e > 3}, {name: o4, when: e > 4}]\n"
+                               "plans:\n"
+                               "  - {name: any, on: {anomaly: o, labels: {service: /(?<svc>.+)/, dc: /(?<dc>.+)/}}, target: {service: $svc, dc: $dc}, keep: [e < 1],\n"
+                               "     steps: [degrade: {feature: related}]}\n"
+                               "  - {name: own, on: {anomaly: o2, labels: {service: /(?<svc>.+)/, dc: /(?<dc>.+)/}}, target: {service: $svc, dc: $dc}, keep: [e < 1],\n"
+                               "     steps: [degrade: {feature: related, gain: [3]}]}\n"
+                               "  - {name: literal, on: {anomaly: o3}, target: {service: shop, dc: x}, keep: [e < 1], steps: [degrade: {feature: reviews}]}\n"
+                               "  - {name: below, on: {anomaly: o4}, target: {service: shop, dc: x}, keep: [e < 1],\n"
+                               "     steps: [degrade: {feature: reviews, service: pay}]}\n";
+    enum { SHOP, FRONT, CART, PAY };
+    static const struct {
+        int plan;
+        uint32_t target;
+        const char *service; /* NULL: no such step there */
+        uint32_t levels;
+        double gain;
+    } rows[] = {
+        {0, SHOP, "cart", 2, 1.14}, {0, FRONT, "cart", 2, 1.14}, {0, CART, "cart", 2, 1.14}, {0, PAY, NULL, 0, 0},
+        {1, SHOP, "cart", 1, 3},    {1, PAY, "pay", 1, 3},       {2, SHOP, "shop", 1, 1.1},  {3, SHOP, "pay", 2, 1.5},
+    };
+    loaded l;
+    load_text(&l, text);
+    print_errs(&l);
+    assert_non_null(l.rules);
+    for (size_t i = 0; i < TT_COUNT(rows); i++) {
+        const tt_step *st = tt_step_at(&l.rules->plans[rows[i].plan].steps[0], rows[i].target);
+        if (!st != !rows[i].service) fail_msg("row %zu: %s", i, st ? "a step where none can be" : "no step");
+        if (!st) continue;
+        if (!tt_sv_eq(st->service, tt_sv_of(rows[i].service)) || st->levels != rows[i].levels || st->gain[0] != rows[i].gain)
+            fail_msg("row %zu: " TT_SV_FMT ", %u levels", i, TT_SV_ARG(st->service), st->levels);
+    }
+    assert_null(tt_step_at(NULL, 0));
+    unload(&l);
+
+    /* A service that must not be touched has no feature to give. */
+    char protect[sizeof text + 64];
+    snprintf(protect, sizeof protect, "%sguardrails: {protected: [cart]}\n", text);
+    load_text(&l, protect);
+    assert_null(l.rules);
+    assert_non_null(strstr(l.errs[0].text, "no service it may act on declares the feature \"related\""));
+    unload(&l);
+}
+
 static void hashes(void **state) {
     (void)state;
     /* Only what is said counts: not comments, not spacing. */
@@ -162,6 +213,6 @@ static void hashes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(everything_said), cmocka_unit_test(nothing_said), cmocka_unit_test(windows),
-                                       cmocka_unit_test(several_files), cmocka_unit_test(hashes)};
+                                       cmocka_unit_test(several_files), cmocka_unit_test(features_of_services), cmocka_unit_test(hashes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
