@@ -114,17 +114,24 @@ static void match_plans(tt_engine *e, tt_anomaly *a) {
 
 /* ---- instances ---- */
 
-static tt_anomaly *find(tt_engine *e, uint32_t anomaly, const tt_labels *labels) {
-    for (uint32_t i = 0; i < e->n_anomalies; i++) {
+/* An alert is known by its key, everything else by its labels. */
+static uint64_t hash_of(uint32_t anomaly, const tt_labels *labels, const char *alert_key) {
+    return tt_hash_mix(alert_key[0] ? tt_hash_text(1, tt_sv_of(alert_key)) : labels->hash, anomaly);
+}
+
+static tt_anomaly *find(tt_engine *e, uint32_t anomaly, const tt_labels *labels, const char *alert_key) {
+    tt_index_walk w;
+    for (uint32_t i = tt_index_first(&e->anomaly_index, hash_of(anomaly, labels, alert_key), &w); i != TT_NOWHERE; i = tt_index_next(&w)) {
         tt_anomaly *a = &e->anomalies[i];
-        if (a->used && a->anomaly == anomaly && a->labels.hash == labels->hash && !a->alert_key[0]) return a;
+        if (a->anomaly == anomaly && strcmp(a->alert_key, alert_key) == 0 && (alert_key[0] || tt_labels_eq(&a->labels, labels))) return a;
     }
     return NULL;
 }
 
-static tt_anomaly *add(tt_engine *e, uint32_t anomaly, const tt_labels *labels) {
-    uint32_t i = 0;
+static tt_anomaly *add(tt_engine *e, uint32_t anomaly, const tt_labels *labels, const char *alert_key) {
+    uint32_t i = e->free_anomaly;
     while (i < e->n_anomalies && e->anomalies[i].used) i++;
+    e->free_anomaly = i;
     if (i == TT_INSTANCES_MAX) {
         tt_emit(e, "limit_reached", NULL, "%d anomalies are open, the ceiling: a further one is ignored", TT_INSTANCES_MAX);
         return NULL;
@@ -132,6 +139,11 @@ static tt_anomaly *add(tt_engine *e, uint32_t anomaly, const tt_labels *labels) 
     tt_anomaly *a = &e->anomalies[i];
     memset(a, 0, sizeof *a);
     if (!tt_labels_copy(&a->labels, labels->l, labels->n)) return NULL;
+    memcpy(a->alert_key, alert_key, strlen(alert_key) + 1);
+    if (!tt_index_add(&e->anomaly_index, hash_of(anomaly, labels, alert_key), i)) {
+        tt_labels_free(&a->labels);
+        return NULL;
+    }
     if (i == e->n_anomalies) e->n_anomalies++;
     a->used = true;
     a->anomaly = anomaly;
@@ -141,7 +153,10 @@ static tt_anomaly *add(tt_engine *e, uint32_t anomaly, const tt_labels *labels) 
     return a;
 }
 
-static void drop(tt_anomaly *a) {
+static void drop(tt_engine *e, tt_anomaly *a) {
+    uint32_t i = (uint32_t)(a - e->anomalies);
+    tt_index_drop(&e->anomaly_index, hash_of(a->anomaly, &a->labels, a->alert_key), i);
+    if (i < e->free_anomaly) e->free_anomaly = i;
     tt_labels_free(&a->labels);
     memset(a, 0, sizeof *a);
 }
@@ -194,17 +209,17 @@ static void clear_it(tt_engine *e, tt_anomaly *a) {
     char labels[256];
     label_text(&a->labels, labels, sizeof labels);
     say_target(tt_emit(e, "anomaly_cleared", NULL, TT_SV_FMT " (%s) is over", TT_SV_ARG(d->name), labels), a);
-    drop(a);
+    drop(e, a);
 }
 
 static void step_one(tt_engine *e, uint32_t k, tt_series *driver) {
     const tt_anomaly_def *d = &e->rules->anomalies[k];
     reader r = {.e = e, .where = where_of(&driver->labels)};
     tt_truth truth = tt_expr_eval(d->when, read_signal, &r);
-    tt_anomaly *a = find(e, k, &driver->labels);
+    tt_anomaly *a = find(e, k, &driver->labels, "");
     if (!a) {
         if (truth != TT_TRUE) return;
-        a = add(e, k, &driver->labels);
+        a = add(e, k, &driver->labels, "");
         if (!a) return;
         a->first_sample = driver->at;
     }
@@ -214,7 +229,7 @@ static void step_one(tt_engine *e, uint32_t k, tt_series *driver) {
     switch (a->state) {
     case TT_AN_PENDING:
         if (truth != TT_TRUE) {
-            drop(a); /* unknown counts too: an anomaly needs unbroken evidence */
+            drop(e, a); /* unknown counts too: an anomaly needs unbroken evidence */
             return;
         }
         /* Held for `for`, and seen in more than one sample when there is a `for` at all. Samples come a hair early or late: a quarter of their interval is
@@ -250,9 +265,8 @@ static void take_alert(tt_engine *e, const tt_alert *in) {
             if (e->rules->matcher->match(e->rules->matcher->ctx, d->alert.pattern, in->name, groups) != TT_MATCH_YES) continue;
         } else if (!tt_sv_eq(d->alert.literal, in->name))
             continue;
-        tt_anomaly *a = NULL;
-        for (uint32_t i = 0; i < e->n_anomalies && !a; i++)
-            if (e->anomalies[i].used && e->anomalies[i].anomaly == k && strcmp(e->anomalies[i].alert_key, in->key) == 0) a = &e->anomalies[i];
+        const char *alert_key = in->key[0] ? in->key : "-";
+        tt_anomaly *a = find(e, k, NULL, alert_key);
         if (!in->firing) {
             if (a) clear_it(e, a);
             continue;
@@ -260,12 +274,9 @@ static void take_alert(tt_engine *e, const tt_alert *in) {
         if (a) continue;
         tt_labels l;
         if (!tt_labels_copy(&l, in->labels, in->n_labels)) continue;
-        a = add(e, k, &l);
+        a = add(e, k, &l, alert_key);
         tt_labels_free(&l);
-        if (!a) continue;
-        memcpy(a->alert_key, in->key, sizeof a->alert_key);
-        if (!a->alert_key[0]) tt_copy_text(a->alert_key, sizeof a->alert_key, TT_SV("-"));
-        open_it(e, a);
+        if (a) open_it(e, a);
     }
 }
 
@@ -286,10 +297,12 @@ void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
         size_t k = 0;
         while (k < e->rules->n_anomalies && !same_anomaly(&old->anomalies[a->anomaly], &e->rules->anomalies[k], to)) k++;
         if (k == e->rules->n_anomalies) {
-            drop(a);
+            drop(e, a);
             continue;
         }
+        tt_index_drop(&e->anomaly_index, hash_of(a->anomaly, &a->labels, a->alert_key), i);
         a->anomaly = (uint32_t)k;
+        TT_ASSERT(tt_index_add(&e->anomaly_index, hash_of(a->anomaly, &a->labels, a->alert_key), i)); /* there was room for it a moment ago */
         a->refused_said = false;
         match_plans(e, a);
     }
@@ -311,9 +324,6 @@ void tt_anomalies_step(tt_engine *e, const tt_observations *obs) {
         const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
         int signals[TT_EXPR_SIGNALS_MAX];
         tt_expr_signals(d->when, signals);
-        bool there = false;
-        for (int32_t s = e->series.of_signal[signals[0]]; s >= 0 && !there; s = e->series.s[s].next_of_signal)
-            there = e->series.s[s].labels.hash == a->labels.hash;
-        if (!there) clear_it(e, a);
+        if (!tt_series_find(e, (uint32_t)signals[0], &a->labels)) clear_it(e, a);
     }
 }

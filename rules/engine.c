@@ -27,7 +27,8 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
     e->slots = calloc(TT_TARGETS_MAX, sizeof *e->slots);
     e->out_decisions = calloc(e->cap_out, sizeof *e->out_decisions);
     e->events = calloc(TT_EVENTS_MAX, sizeof *e->events);
-    bool ok = tt_series_init(&e->series, cfg->max_series) && e->anomalies && e->loops && e->slots && e->out_decisions && e->events &&
+    tt_series_init(&e->series, cfg->max_series);
+    bool ok = e->anomalies && e->loops && e->slots && e->out_decisions && e->events &&
               tt_sites_build(e, rules, &e->groups, &e->sites, &e->n_sites);
     if (!ok) {
         tt_engine_free(e);
@@ -39,11 +40,12 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
 
 void tt_engine_free(tt_engine *e) {
     if (!e) return;
-    if (e->series.s) tt_series_free(&e->series);
+    tt_series_free(&e->series);
     for (uint32_t i = 0; e->anomalies && i < e->n_anomalies; i++)
         if (e->anomalies[i].used) tt_labels_free(&e->anomalies[i].labels);
     for (uint32_t i = 0; e->loops && i < e->n_loops; i++) free(e->loops[i].history);
     free(e->anomalies);
+    tt_index_free(&e->anomaly_index);
     free(e->loops);
     free(e->slots);
     free(e->out_decisions);

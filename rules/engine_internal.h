@@ -3,6 +3,7 @@
 #define TT_ENGINE_INTERNAL_H
 
 #include "engine.h"
+#include "index.h"
 
 enum {
     TT_EVENTS_MAX = 4096,
@@ -34,31 +35,55 @@ typedef enum { TT_LOAD_SIGNALS(TT_AS_LOAD) TT_LOAD_COUNT } tt_load_signal;
 
 typedef struct {
     uint32_t n;
-    tt_label l[TT_LABELS_MAX]; /* sorted by name; text owned by the set */
+    uint32_t names; /* hash of the names alone */
     uint64_t hash;
-    char *text;
+    tt_label *l; /* sorted by name; one block with its text, the owner's */
 } tt_labels;
 
 typedef struct tt_series {
-    uint32_t signal;
-    tt_labels labels;
     double value;
     tt_time at, prev_at; /* of the newest ok sample and the one before */
     int64_t window_ns;   /* of the newest */
-    tt_quality quality;  /* as the source said; stale is found when read */
-    uint32_t round;      /* of the poll that last held it */
     tt_time since;       /* not ok since */
-    int32_t next;        /* in its bucket, -1 ends */
-    int32_t next_of_signal;
+    uint32_t signal;
+    uint32_t round;      /* of the poll that last held it */
+    tt_quality quality;  /* as the source said; stale is found when read */
     bool used;
+    uint32_t set;
+    tt_labels labels;    /* the set's */
+    int32_t next_of_signal;
+    int32_t next, prev;                       /* of the same signal, service and dc, newest first; -1 ends */
+    int32_t next_of_service, prev_of_service; /* of the same signal and service */
 } tt_series;
+
+/* One set of labels, shared by the series of several signals. */
+typedef struct {
+    tt_labels labels;
+    tt_sv service, dc, instance, priority; /* views; p is NULL where the label is missing */
+    uint32_t n_series;                     /* 0: free, `next` is the next such */
+    uint32_t next;
+} tt_label_set;
+
+/* What is known of a signal's series as a whole. */
+typedef struct {
+    uint32_t n, n_ok;  /* `ok` as the source said */
+    uint32_t n_told;   /* in this round */
+    uint32_t n_at[4];  /* with service and dc (3), service alone (2), dc alone (1), neither (0) */
+    uint32_t names;    /* of the labels of all of them, unless ... */
+    bool mixed;        /* ... they differ */
+} tt_signal_series;
 
 typedef struct {
     tt_series *s;
-    uint32_t n, max, n_used;
-    int32_t *buckets; /* by (signal, service, dc) */
-    uint32_t n_buckets;
-    int32_t of_signal[TT_SIGNALS_MAX];
+    uint32_t n, cap, max, n_used;
+    tt_label_set *sets;
+    uint32_t n_sets, cap_sets, free_set;
+    tt_index by_labels;  /* series by (signal, labels) */
+    tt_index by_place;   /* the newest series of each (signal, service, dc) */
+    tt_index by_service; /* the newest of each (signal, service) */
+    tt_index by_set;     /* label sets */
+    tt_signal_series of[TT_SIGNALS_MAX];
+    int32_t of_signal[TT_SIGNALS_MAX]; /* newest */
     uint32_t round[TT_SIGNALS_MAX];
     bool down[TT_SIGNALS_MAX];
     int32_t free_list;
@@ -248,6 +273,8 @@ struct tt_engine {
     tt_time series_since; /* watched since: the first tick, or new rules */
     tt_anomaly *anomalies;
     uint32_t n_anomalies; /* high-water mark */
+    uint32_t free_anomaly; /* none is free below */
+    tt_index anomaly_index;
 
     tt_group *groups; /* one a declared service */
     tt_site *sites;
@@ -275,13 +302,17 @@ struct tt_engine {
 };
 
 /* ---- series.c ---- */
-bool tt_series_init(tt_series_table *t, uint32_t max);
+void tt_series_init(tt_series_table *t, uint32_t max);
 void tt_series_free(tt_series_table *t);
 void tt_series_move(tt_series_table *t, const int to[]); /* new rules: signal i is to[i] now; -1: gone, with its series */
 void tt_series_take(tt_engine *e, const tt_observations *obs);
 int64_t tt_series_max_age(const tt_engine *e, uint32_t signal);
 tt_quality tt_series_quality(const tt_engine *e, const tt_series *s);
+tt_series *tt_series_find(tt_engine *e, uint32_t signal, const tt_labels *labels);
+/* The newest series of a signal whose labels say this service and dc (empty: don't say), -1: none; tt_series.next goes on. */
+int32_t tt_series_at(const tt_engine *e, uint32_t signal, tt_sv service, tt_sv dc);
 bool tt_labels_copy(tt_labels *to, const tt_label *from, size_t n); /* sorted, hashed */
+bool tt_labels_eq(const tt_labels *a, const tt_labels *b);
 void tt_labels_free(tt_labels *l);
 tt_sv tt_labels_get(const tt_labels *l, tt_sv name);
 uint64_t tt_hash_bytes(uint64_t h, const void *p, size_t n);

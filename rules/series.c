@@ -14,41 +14,44 @@ uint64_t tt_hash_bytes(uint64_t h, const void *p, size_t n) { /* FNV-1a */
     return h;
 }
 
-static int label_cmp(const void *a, const void *b) { return tt_sv_cmp(((const tt_label *)a)->name, ((const tt_label *)b)->name); }
+static const uint64_t seed_set = 1, seed_series = 2, seed_place = 3, seed_service = 4;
+
+/* Whatever the order: a set is added up. */
+static uint64_t hash_labels(const tt_label *l, size_t n) {
+    uint64_t h = 0;
+    for (size_t i = 0; i < n; i++) h += tt_hash_text(tt_hash_text(seed_set, l[i].name), l[i].value);
+    return h;
+}
 
 bool tt_labels_copy(tt_labels *to, const tt_label *from, size_t n) {
-    size_t bytes = 1;
     memset(to, 0, sizeof *to);
     if (n > TT_LABELS_MAX) n = TT_LABELS_MAX;
-    tt_label sorted[TT_LABELS_MAX];
+    size_t bytes = n * sizeof *to->l + 1;
+    for (size_t i = 0; i < n; i++) bytes += from[i].name.n + from[i].value.n;
+    to->l = malloc(bytes);
+    if (!to->l) return false;
+    to->n = (uint32_t)n;
+    to->hash = hash_labels(from, n);
     for (size_t i = 0; i < n; i++) {
-        sorted[i] = from[i];
-        bytes += from[i].name.n + from[i].value.n;
+        size_t at = i;
+        for (; at > 0 && tt_sv_cmp(to->l[at - 1].name, from[i].name) > 0; at--) to->l[at] = to->l[at - 1];
+        to->l[at] = from[i];
+        to->names += (uint32_t)tt_hash_text(seed_set, from[i].name);
     }
-    if (n) qsort(sorted, n, sizeof sorted[0], label_cmp);
-    char *text = malloc(bytes);
-    if (!text) return false;
-    char *p = text;
-    uint64_t h = 14695981039346656037u;
+    char *p = (char *)(to->l + n);
     for (size_t i = 0; i < n; i++) {
         tt_sv *parts[2] = {&to->l[i].name, &to->l[i].value};
-        tt_sv source[2] = {sorted[i].name, sorted[i].value};
         for (int k = 0; k < 2; k++) {
-            if (source[k].n) memcpy(p, source[k].p, source[k].n);
-            *parts[k] = (tt_sv){p, source[k].n};
-            h = tt_hash_bytes(h, p, source[k].n);
-            h = tt_hash_bytes(h, "\xff", 1);
-            p += source[k].n;
+            if (parts[k]->n) memcpy(p, parts[k]->p, parts[k]->n);
+            parts[k]->p = p;
+            p += parts[k]->n;
         }
     }
-    to->n = (uint32_t)n;
-    to->hash = h;
-    to->text = text;
     return true;
 }
 
 void tt_labels_free(tt_labels *l) {
-    free(l->text);
+    free(l->l);
     memset(l, 0, sizeof *l);
 }
 
@@ -61,64 +64,203 @@ tt_sv tt_labels_get(const tt_labels *l, tt_sv name) {
 static bool labels_eq(const tt_labels *a, const tt_label *b, size_t n) {
     if (a->n != n) return false;
     for (size_t i = 0; i < n; i++) {
-        tt_sv v = tt_labels_get(a, b[i].name);
-        if (!v.p || !tt_sv_eq(v, b[i].value)) return false;
+        uint32_t k = 0;
+        while (k < a->n && !(tt_sv_eq(a->l[k].value, b[i].value) && tt_sv_eq(a->l[k].name, b[i].name))) k++;
+        if (k == a->n) return false;
     }
     return true;
 }
 
-static uint64_t bucket_hash(uint32_t signal, tt_sv service, tt_sv dc) {
-    uint64_t h = tt_hash_bytes(14695981039346656037u, &signal, sizeof signal);
-    h = tt_hash_bytes(h, service.p, service.n);
-    h = tt_hash_bytes(h, "\xff", 1);
-    h = tt_hash_bytes(h, dc.p, dc.n);
-    return h ^ (h >> 29);
-}
+bool tt_labels_eq(const tt_labels *a, const tt_labels *b) { return a->l == b->l || (a->hash == b->hash && labels_eq(a, b->l, b->n)); }
 
-bool tt_series_init(tt_series_table *t, uint32_t max) {
+/* ---- the table ---- */
+
+void tt_series_init(tt_series_table *t, uint32_t max) {
     memset(t, 0, sizeof *t);
-    t->max = max;
-    t->n_buckets = 1024;
-    while (t->n_buckets < max) t->n_buckets *= 2;
-    t->s = calloc(max, sizeof *t->s);
-    t->buckets = malloc(t->n_buckets * sizeof *t->buckets);
-    if (!t->s || !t->buckets) return false;
-    for (uint32_t i = 0; i < t->n_buckets; i++) t->buckets[i] = -1;
+    t->max = max < INT32_MAX ? max : INT32_MAX;
     for (int i = 0; i < TT_SIGNALS_MAX; i++) t->of_signal[i] = -1;
     t->free_list = -1;
-    return true;
+    t->free_set = TT_NOWHERE;
 }
 
 void tt_series_free(tt_series_table *t) {
-    for (uint32_t i = 0; i < t->n; i++)
-        if (t->s[i].used) tt_labels_free(&t->s[i].labels);
+    for (uint32_t i = 0; i < t->n_sets; i++)
+        if (t->sets[i].n_series) tt_labels_free(&t->sets[i].labels);
     free(t->s);
-    free(t->buckets);
+    free(t->sets);
+    tt_index_free(&t->by_labels);
+    tt_index_free(&t->by_place);
+    tt_index_free(&t->by_service);
+    tt_index_free(&t->by_set);
     memset(t, 0, sizeof *t);
 }
 
-static void link_in(tt_series_table *t, int32_t at) {
+static uint64_t series_hash(uint32_t signal, uint64_t labels_hash) { return tt_hash_mix(labels_hash + seed_series, signal); }
+static uint64_t service_hash(uint32_t signal, tt_sv service) { return tt_hash_text(tt_hash_mix(seed_service, signal), service); }
+static uint64_t place_hash(uint32_t signal, tt_sv service, tt_sv dc) { return tt_hash_text(tt_hash_text(tt_hash_mix(seed_place, signal), service), dc); }
+
+static int32_t at_place(const tt_series_table *t, uint32_t signal, tt_sv service, tt_sv dc, uint64_t hash) {
+    tt_index_walk w;
+    for (uint32_t i = tt_index_first(&t->by_place, hash, &w); i != TT_NOWHERE; i = tt_index_next(&w)) {
+        const tt_label_set *x = &t->sets[t->s[i].set];
+        if (t->s[i].signal == signal && tt_sv_eq(x->service, service) && tt_sv_eq(x->dc, dc)) return (int32_t)i;
+    }
+    return -1;
+}
+
+static int32_t of_service(const tt_series_table *t, uint32_t signal, tt_sv service, uint64_t hash) {
+    tt_index_walk w;
+    for (uint32_t i = tt_index_first(&t->by_service, hash, &w); i != TT_NOWHERE; i = tt_index_next(&w))
+        if (t->s[i].signal == signal && tt_sv_eq(t->sets[t->s[i].set].service, service)) return (int32_t)i;
+    return -1;
+}
+
+int32_t tt_series_at(const tt_engine *e, uint32_t signal, tt_sv service, tt_sv dc) {
+    return at_place(&e->series, signal, service, dc, place_hash(signal, service, dc));
+}
+
+static tt_series *find(tt_series_table *t, uint32_t signal, const tt_label *l, size_t n, uint64_t hash) {
+    tt_index_walk w;
+    for (uint32_t i = tt_index_first(&t->by_labels, series_hash(signal, hash), &w); i != TT_NOWHERE; i = tt_index_next(&w)) {
+        tt_series *s = &t->s[i];
+        if (s->signal == signal && s->labels.hash == hash && (s->labels.l == l || labels_eq(&s->labels, l, n))) return s;
+    }
+    return NULL;
+}
+
+tt_series *tt_series_find(tt_engine *e, uint32_t signal, const tt_labels *labels) { return find(&e->series, signal, labels->l, labels->n, labels->hash); }
+
+static uint32_t add_set(tt_series_table *t, const tt_label *l, size_t n, uint64_t hash) {
+    tt_index_walk w;
+    for (uint32_t i = tt_index_first(&t->by_set, hash, &w); i != TT_NOWHERE; i = tt_index_next(&w))
+        if (labels_eq(&t->sets[i].labels, l, n)) return i;
+    if (t->free_set == TT_NOWHERE && t->n_sets == t->cap_sets) {
+        uint32_t cap = t->cap_sets ? t->cap_sets * 2 : 16;
+        tt_label_set *grown = realloc(t->sets, cap * sizeof *grown);
+        if (!grown) return TT_NOWHERE;
+        t->sets = grown;
+        t->cap_sets = cap;
+    }
+    uint32_t at = t->free_set != TT_NOWHERE ? t->free_set : t->n_sets;
+    tt_labels copy;
+    if (!tt_labels_copy(&copy, l, n)) return TT_NOWHERE;
+    if (!tt_index_add(&t->by_set, hash, at)) {
+        tt_labels_free(&copy);
+        return TT_NOWHERE;
+    }
+    tt_label_set *x = &t->sets[at];
+    if (at == t->n_sets)
+        t->n_sets++;
+    else
+        t->free_set = x->next;
+    *x = (tt_label_set){.labels = copy,
+                        .service = tt_labels_get(&copy, TT_SV("service")),
+                        .dc = tt_labels_get(&copy, TT_SV("dc")),
+                        .instance = tt_labels_get(&copy, TT_SV("instance")),
+                        .priority = tt_labels_get(&copy, TT_SV("priority"))};
+    return at;
+}
+
+static void drop_set(tt_series_table *t, uint32_t at) {
+    tt_label_set *x = &t->sets[at];
+    tt_index_drop(&t->by_set, x->labels.hash, at);
+    tt_labels_free(&x->labels);
+    *x = (tt_label_set){.next = t->free_set};
+    t->free_set = at;
+}
+
+static uint32_t level(const tt_label_set *x) { return (x->service.n ? 2u : 0u) | (x->dc.n ? 1u : 0u); }
+
+/* Puts a new series before the first of its chain; `first` -1: there is none yet. */
+static bool head_chain(tt_index *ix, uint64_t hash, int32_t first, uint32_t at) {
+    if (first < 0) return tt_index_add(ix, hash, at);
+    tt_index_move(ix, hash, (uint32_t)first, at);
+    return true;
+}
+
+static void leave_chain(tt_index *ix, uint64_t hash, uint32_t at, int32_t prev, int32_t next) {
+    if (prev >= 0) return;
+    if (next >= 0)
+        tt_index_move(ix, hash, at, (uint32_t)next);
+    else
+        tt_index_drop(ix, hash, at);
+}
+
+static bool enter(tt_series_table *t, uint32_t at) {
     tt_series *s = &t->s[at];
-    uint32_t b = (uint32_t)(bucket_hash(s->signal, tt_labels_get(&s->labels, TT_SV("service")), tt_labels_get(&s->labels, TT_SV("dc"))) & (t->n_buckets - 1));
-    s->next = t->buckets[b];
-    t->buckets[b] = at;
+    const tt_label_set *x = &t->sets[s->set];
+    uint64_t labels = series_hash(s->signal, x->labels.hash), place = place_hash(s->signal, x->service, x->dc), service = service_hash(s->signal, x->service);
+    s->prev = s->prev_of_service = -1;
+    s->next = at_place(t, s->signal, x->service, x->dc, place);
+    s->next_of_service = of_service(t, s->signal, x->service, service);
+    if (!tt_index_add(&t->by_labels, labels, at)) return false;
+    if (!head_chain(&t->by_place, place, s->next, at)) {
+        tt_index_drop(&t->by_labels, labels, at);
+        return false;
+    }
+    if (!head_chain(&t->by_service, service, s->next_of_service, at)) {
+        leave_chain(&t->by_place, place, at, -1, s->next);
+        tt_index_drop(&t->by_labels, labels, at);
+        return false;
+    }
+    if (s->next >= 0) t->s[s->next].prev = (int32_t)at;
+    if (s->next_of_service >= 0) t->s[s->next_of_service].prev_of_service = (int32_t)at;
     s->next_of_signal = t->of_signal[s->signal];
-    t->of_signal[s->signal] = at;
+    t->of_signal[s->signal] = (int32_t)at;
+    tt_signal_series *of = &t->of[s->signal];
+    if (!of->n) {
+        of->names = x->labels.names;
+        of->mixed = false;
+    } else if (of->names != x->labels.names)
+        of->mixed = true;
+    of->n++;
+    of->n_at[level(x)]++;
+    return true;
+}
+
+/* All but the signal's own list, which whoever walks it mends. */
+static void leave(tt_series_table *t, uint32_t at) {
+    tt_series *s = &t->s[at];
+    const tt_label_set *x = &t->sets[s->set];
+    tt_index_drop(&t->by_labels, series_hash(s->signal, x->labels.hash), at);
+    leave_chain(&t->by_place, place_hash(s->signal, x->service, x->dc), at, s->prev, s->next);
+    leave_chain(&t->by_service, service_hash(s->signal, x->service), at, s->prev_of_service, s->next_of_service);
+    if (s->prev >= 0) t->s[s->prev].next = s->next;
+    if (s->next >= 0) t->s[s->next].prev = s->prev;
+    if (s->prev_of_service >= 0) t->s[s->prev_of_service].next_of_service = s->next_of_service;
+    if (s->next_of_service >= 0) t->s[s->next_of_service].prev_of_service = s->prev_of_service;
+    tt_signal_series *of = &t->of[s->signal];
+    of->n--;
+    of->n_at[level(x)]--;
+    of->n_ok -= s->quality == TT_Q_OK;
+    of->n_told -= s->round == t->round[s->signal];
+}
+
+/* Of one that is in no list any more. */
+static void free_series(tt_series_table *t, int32_t at) {
+    uint32_t set = t->s[at].set;
+    if (--t->sets[set].n_series == 0) drop_set(t, set);
+    t->s[at] = (tt_series){.next = t->free_list};
+    t->free_list = at;
+    t->n_used--;
 }
 
 void tt_series_move(tt_series_table *t, const int to[]) {
+    int32_t first[TT_SIGNALS_MAX];
     uint32_t round[TT_SIGNALS_MAX];
     bool down[TT_SIGNALS_MAX];
+    memcpy(first, t->of_signal, sizeof first);
     memcpy(round, t->round, sizeof round);
     memcpy(down, t->down, sizeof down);
     memset(t->round, 0, sizeof t->round);
     memset(t->down, 0, sizeof t->down);
-    for (uint32_t i = 0; i < t->n_buckets; i++) t->buckets[i] = -1;
-    /* Each signal's list in the order it had: sums are the same to the last bit. */
-    int32_t first[TT_SIGNALS_MAX];
-    memcpy(first, t->of_signal, sizeof first);
+    memset(t->of, 0, sizeof t->of);
+    tt_index_clear(&t->by_labels);
+    tt_index_clear(&t->by_place);
+    tt_index_clear(&t->by_service);
     for (int i = 0; i < TT_SIGNALS_MAX; i++) t->of_signal[i] = -1;
     for (int i = 0; i < TT_SIGNALS_MAX; i++) {
+        /* Each signal's list in the order it had: sums are the same to the last bit. */
         int32_t reversed = -1;
         for (int32_t k = first[i], next; k >= 0; k = next) {
             next = t->s[k].next_of_signal;
@@ -128,64 +270,71 @@ void tt_series_move(tt_series_table *t, const int to[]) {
         for (int32_t k = reversed, next; k >= 0; k = next) {
             tt_series *s = &t->s[k];
             next = s->next_of_signal;
-            if (to[i] >= 0) {
-                s->signal = (uint32_t)to[i];
-                link_in(t, k);
-                t->round[to[i]] = round[i];
-                t->down[to[i]] = down[i];
+            if (to[i] < 0) {
+                free_series(t, k);
                 continue;
             }
-            tt_labels_free(&s->labels);
-            s->used = false;
-            s->next = t->free_list;
-            t->free_list = k;
-            t->n_used--;
+            s->signal = (uint32_t)to[i];
+            t->round[to[i]] = round[i];
+            t->down[to[i]] = down[i];
+            TT_ASSERT(enter(t, (uint32_t)k)); /* the indexes have held as many before */
+            t->of[to[i]].n_ok += s->quality == TT_Q_OK;
+            t->of[to[i]].n_told += s->round == round[i];
         }
     }
 }
 
-static tt_sv find_label(const tt_label *l, size_t n, tt_sv name) {
-    for (size_t i = 0; i < n; i++)
-        if (tt_sv_eq(l[i].name, name)) return l[i].value;
-    return (tt_sv){NULL, 0};
+static bool room(tt_series_table *t) {
+    if (t->free_list >= 0 || t->n < t->cap) return true;
+    uint32_t cap = t->cap ? t->cap * 2 : 64;
+    if (cap > t->max || cap < t->cap) cap = t->max;
+    tt_series *grown = realloc(t->s, cap * sizeof *grown);
+    if (!grown) return false;
+    t->s = grown;
+    t->cap = cap;
+    return true;
 }
 
 static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
     tt_series_table *t = &e->series;
-    tt_sv service = find_label(m->labels, m->n_labels, TT_SV("service")), dc = find_label(m->labels, m->n_labels, TT_SV("dc"));
-    uint32_t b = (uint32_t)(bucket_hash(m->signal, service, dc) & (t->n_buckets - 1));
-    for (int32_t i = t->buckets[b]; i >= 0; i = t->s[i].next)
-        if (t->s[i].signal == m->signal && labels_eq(&t->s[i].labels, m->labels, m->n_labels)) return &t->s[i];
-    int32_t at = t->free_list;
-    if (at >= 0)
-        t->free_list = t->s[at].next;
-    else if (t->n < t->max)
-        at = (int32_t)t->n++;
-    else {
+    size_t n = m->n_labels < TT_LABELS_MAX ? m->n_labels : TT_LABELS_MAX;
+    uint64_t hash = hash_labels(m->labels, n);
+    tt_series *s = find(t, m->signal, m->labels, n, hash);
+    if (s) return s;
+    if (t->free_list < 0 && t->n == t->max) {
         if (!t->full_said) {
             tt_emit(e, "limit_reached", NULL, "%u series are watched, the ceiling: further ones are ignored. Narrow the queries or raise the ceiling", t->max);
             t->full_said = true;
         }
         return NULL;
     }
-    tt_series *s = &t->s[at];
-    memset(s, 0, sizeof *s);
-    if (!tt_labels_copy(&s->labels, m->labels, m->n_labels)) {
-        s->next = t->free_list;
-        t->free_list = at;
+    uint32_t set = room(t) ? add_set(t, m->labels, n, hash) : TT_NOWHERE;
+    if (set == TT_NOWHERE) return NULL;
+    int32_t at = t->free_list >= 0 ? t->free_list : (int32_t)t->n;
+    int32_t next_free = t->free_list >= 0 ? t->s[at].next : -1;
+    s = &t->s[at];
+    *s = (tt_series){.signal = m->signal, .set = set, .labels = t->sets[set].labels, .quality = TT_Q_NO_DATA, .since = e->now, .used = true};
+    if (!enter(t, (uint32_t)at)) {
+        if (!t->sets[set].n_series) drop_set(t, set);
+        s->used = false;
+        s->next = next_free;
         return NULL;
     }
-    s->used = true;
-    s->signal = m->signal;
-    s->quality = TT_Q_NO_DATA;
-    s->since = e->now;
-    link_in(t, at);
+    t->sets[set].n_series++;
+    if (t->free_list >= 0)
+        t->free_list = next_free;
+    else
+        t->n++;
     t->n_used++;
+    /* It was not there when this round began: told by this one, or not yet. */
+    t->of[m->signal].n_told += s->round == t->round[m->signal];
     return s;
 }
 
 static void set_quality(tt_engine *e, tt_series *s, tt_quality q) {
     if (q != TT_Q_OK && s->quality == TT_Q_OK) s->since = e->now;
+    uint32_t *n_ok = &e->series.of[s->signal].n_ok;
+    *n_ok = *n_ok + (q == TT_Q_OK) - (s->quality == TT_Q_OK);
     s->quality = q;
 }
 
@@ -200,27 +349,41 @@ static void forget(tt_engine *e, uint32_t signal) {
             continue;
         }
         *link = s->next_of_signal;
-        tt_sv service = tt_labels_get(&s->labels, TT_SV("service")), dc = tt_labels_get(&s->labels, TT_SV("dc"));
-        int32_t *in = &t->buckets[bucket_hash(signal, service, dc) & (t->n_buckets - 1)];
-        while (*in != at) in = &t->s[*in].next;
-        *in = s->next;
-        tt_labels_free(&s->labels);
-        s->used = false;
-        s->next = t->free_list;
-        t->free_list = at;
-        t->n_used--;
+        leave(t, (uint32_t)at);
+        free_series(t, at);
     }
+}
+
+static void end_round(tt_engine *e, const tt_poll *p) {
+    tt_series_table *t = &e->series;
+    tt_signal_series *of = &t->of[p->signal];
+    t->down[p->signal] = !p->answered;
+    if (p->answered && (p->partial || of->n_told == of->n) && of->n_ok == of->n) return; /* all are there and well */
+    int64_t max_age = tt_series_max_age(e, p->signal);
+    for (int32_t k = t->of_signal[p->signal]; k >= 0; k = t->s[k].next_of_signal) {
+        tt_series *s = &t->s[k];
+        if (!p->answered) {
+            /* The last value stays good until its age is over: one lost poll is no blindness. */
+            if (s->quality == TT_Q_OK && tt_since(e->now, s->at) > max_age) set_quality(e, s, TT_Q_SOURCE_DOWN);
+        } else if (s->round != t->round[p->signal] && !p->partial)
+            set_quality(e, s, TT_Q_NO_DATA);
+    }
+    if (of->n_ok < of->n) forget(e, p->signal);
 }
 
 void tt_series_take(tt_engine *e, const tt_observations *obs) {
     tt_series_table *t = &e->series;
     for (size_t i = 0; i < obs->n_polls; i++)
-        if (obs->polls[i].signal < e->rules->n_signals) t->round[obs->polls[i].signal]++;
+        if (obs->polls[i].signal < e->rules->n_signals) {
+            t->round[obs->polls[i].signal]++;
+            t->of[obs->polls[i].signal].n_told = 0;
+        }
     for (size_t i = 0; i < obs->n_measurements; i++) {
         const tt_measurement *m = &obs->measurements[i];
         if (m->signal >= e->rules->n_signals) continue;
         tt_series *s = find_or_add(e, m);
         if (!s) continue;
+        t->of[m->signal].n_told += s->round != t->round[m->signal];
         s->round = t->round[m->signal];
         /* Late or repeated: what is newer stands. */
         if (s->quality == TT_Q_OK && m->at.ns < s->at.ns) continue;
@@ -232,20 +395,8 @@ void tt_series_take(tt_engine *e, const tt_observations *obs) {
         s->value = m->value;
         s->window_ns = m->window_ns > 0 ? m->window_ns : e->rules->signals[m->signal].window_ns;
     }
-    for (size_t i = 0; i < obs->n_polls; i++) {
-        uint32_t signal = obs->polls[i].signal;
-        if (signal >= e->rules->n_signals) continue;
-        t->down[signal] = !obs->polls[i].answered;
-        for (int32_t k = t->of_signal[signal]; k >= 0; k = t->s[k].next_of_signal) {
-            tt_series *s = &t->s[k];
-            if (!obs->polls[i].answered) {
-                /* The last value stays good until its age is over: one lost poll is no blindness. */
-                if (s->quality == TT_Q_OK && tt_since(e->now, s->at) > tt_series_max_age(e, signal)) set_quality(e, s, TT_Q_SOURCE_DOWN);
-            } else if (s->round != t->round[signal] && !obs->polls[i].partial)
-                set_quality(e, s, TT_Q_NO_DATA);
-        }
-        forget(e, signal);
-    }
+    for (size_t i = 0; i < obs->n_polls; i++)
+        if (obs->polls[i].signal < e->rules->n_signals) end_round(e, &obs->polls[i]);
 }
 
 /* control.md, section 6: a sample is too old at 2.5 scrapes and what it takes to arrive; the signal's own word counts where it allows more. */
@@ -307,37 +458,50 @@ static void fold_in(const tt_engine *e, const tt_series *s, fold *f) {
     f->n++;
 }
 
-static bool agrees(const tt_series *s, tt_sv name, tt_sv want) {
-    if (!want.n) return true;
-    tt_sv v = tt_labels_get(&s->labels, name);
-    return !v.p || tt_sv_eq(v, want); /* a series without the label is the coarser view of the same thing */
+static bool agrees(tt_sv v, tt_sv want) {
+    return !want.n || !v.p || (v.p == want.p && v.n == want.n) || tt_sv_eq(v, want); /* a series without the label is the coarser view of the same thing */
 }
 
-static bool series_fits(const tt_series *s, const tt_where *w) {
-    if (!agrees(s, TT_SV("service"), w->service) || !agrees(s, TT_SV("dc"), w->dc) || !agrees(s, TT_SV("instance"), w->instance) ||
-        !agrees(s, TT_SV("priority"), w->priority))
-        return false;
-    if (w->more)
+static bool series_fits(const tt_engine *e, const tt_series *s, const tt_where *w) {
+    const tt_label_set *x = &e->series.sets[s->set];
+    if (!agrees(x->service, w->service) || !agrees(x->dc, w->dc) || !agrees(x->instance, w->instance) || !agrees(x->priority, w->priority)) return false;
+    if (w->more && w->more->l != s->labels.l)
         for (uint32_t i = 0; i < w->more->n; i++)
-            if (!agrees(s, w->more->l[i].name, w->more->l[i].value)) return false;
+            if (!agrees(tt_labels_get(&s->labels, w->more->l[i].name), w->more->l[i].value)) return false;
     return true;
+}
+
+/* Every series of a service, and those that say nothing of a service. */
+static void fold_service(const tt_engine *e, uint32_t signal, const tt_where *w, fold *f) {
+    const tt_series_table *t = &e->series;
+    const tt_sv none = {NULL, 0}, services[2] = {w->service, none};
+    for (int c = 0; c < 2; c++)
+        for (int32_t k = of_service(t, signal, services[c], service_hash(signal, services[c])); k >= 0; k = t->s[k].next_of_service)
+            if (series_fits(e, &t->s[k], w)) fold_in(e, &t->s[k], f);
 }
 
 tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
     fold f = {.r = {false, 0, e->now, TT_Q_NO_DATA, false, 0}, .across = TT_ACROSS_MAX};
     if (signal < 0) return f.r;
     const tt_series_table *t = &e->series;
+    const tt_signal_series *of = &t->of[signal];
     f.across = e->rules->signals[signal].across;
-    if (!w->service.n || !w->dc.n) {
+    if (!of->n) return f.r;
+    if (w->more && !of->mixed && of->names == w->more->names) {
+        /* All have just the labels that are asked for: only the one with the same values can agree. */
+        const tt_series *s = tt_series_find((tt_engine *)e, (uint32_t)signal, w->more);
+        if (s && series_fits(e, s, w)) fold_in(e, s, &f);
+    } else if (!w->service.n) {
         for (int32_t k = t->of_signal[signal]; k >= 0; k = t->s[k].next_of_signal)
-            if (series_fits(&t->s[k], w)) fold_in(e, &t->s[k], &f);
+            if (series_fits(e, &t->s[k], w)) fold_in(e, &t->s[k], &f);
+    } else if (!w->dc.n) {
+        fold_service(e, (uint32_t)signal, w, &f);
     } else {
         const tt_sv none = {NULL, 0};
-        const tt_sv keys[4][2] = {{w->service, w->dc}, {w->service, none}, {none, w->dc}, {none, none}};
-        for (int c = 0; c < 4 && !f.n && !f.hole; c++) {
-            uint32_t b = (uint32_t)(bucket_hash((uint32_t)signal, keys[c][0], keys[c][1]) & (t->n_buckets - 1));
-            for (int32_t k = t->buckets[b]; k >= 0; k = t->s[k].next)
-                if (t->s[k].signal == (uint32_t)signal && series_fits(&t->s[k], w)) fold_in(e, &t->s[k], &f);
+        for (int c = 3; c >= 0 && !f.n && !f.hole; c--) {
+            if (!of->n_at[c]) continue;
+            for (int32_t k = tt_series_at(e, (uint32_t)signal, c & 2 ? w->service : none, c & 1 ? w->dc : none); k >= 0; k = t->s[k].next)
+                if (series_fits(e, &t->s[k], w)) fold_in(e, &t->s[k], &f);
         }
     }
     if (f.hole) return (tt_reading){false, 0, e->now, f.hole_quality, true, 0};
