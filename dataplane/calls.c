@@ -61,6 +61,7 @@ void tt_dp_called(tt_dp *dp, const char *service, const char *dc, const char *in
     if (!c) c = find(dp->calls, names[0], names[1], "other", DP_CALLEES, DP_CALLEES + DP_CALLEES_OTHER);
     if (!c) c = &dp->calls->other;
     atomic_fetch_add_explicit(&c->count[result][priority], 1, memory_order_relaxed);
+    if (atomic_load_explicit(&dp->gates, memory_order_relaxed) & DP_GATE_BUDGET) dp_budget_count(dp, names[0], dp_now(0));
     bool waited = result == TT_DP_CALL_OK || result == TT_DP_CALL_ERROR || result == TT_DP_CALL_TIMEOUT;
     if (waited && latency_ns > 0) atomic_fetch_add_explicit(&c->spent_ns, (uint64_t)latency_ns, memory_order_relaxed);
 }

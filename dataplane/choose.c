@@ -1,24 +1,11 @@
 /* Choices made for one request or call: how far to degrade, which site, whether an instance is out. */
 #include "internal.h"
 
-/* Salts, so that one key's fate in one choice says nothing about another. */
-enum { SALT_PROBE = 1, SALT_FADE, SALT_SITE, SALT_SITE_FADE };
-
-static double unit_of(dp_thread *t, const char *key, size_t key_len, uint64_t salt) {
-    return dp_unit(key && key_len ? dp_hash(key, key_len, salt) : dp_draw(t));
-}
-
-/* The clock is read only when something can fade; a few ms of error don't matter to a fade of minutes. */
-static double faded_by_now(const dp_expiry *e) {
-    if (e->over_ns < 0 || e->at_ns == INT64_MAX) return 0;
-    return dp_faded(e, dp_clock_ns(CLOCK_MONOTONIC_COARSE));
-}
-
 static unsigned level_of(const dp_degrade *d, dp_thread *t, const char *key, size_t key_len, uint64_t salt) {
     if (d->level == 0) return 0;
-    double faded = faded_by_now(&d->expiry);
-    if (faded > 0 && unit_of(t, key, key_len, salt + SALT_FADE) < faded) return 0;
-    return d->level - (unit_of(t, key, key_len, salt + SALT_PROBE) < d->probe_ratio);
+    double faded = dp_faded_by_now(&d->expiry);
+    if (faded > 0 && dp_unit_of(t, key, key_len, salt + SALT_FADE) < faded) return 0;
+    return d->level - (dp_unit_of(t, key, key_len, salt + SALT_PROBE) < d->probe_ratio);
 }
 
 unsigned tt_dp_degrade_level(tt_dp *dp, const char *feature, const char *key, size_t key_len) {
@@ -39,14 +26,18 @@ unsigned tt_dp_degrade_level(tt_dp *dp, const char *feature, const char *key, si
     return level;
 }
 
-static const dp_weights *weights_of(const dp_snapshot *s, const char *service) {
+/* `of_dc` NULL: the shares of data centers; else those of versions at that one, or of the service as a whole. */
+static const dp_weights *weights_of(const dp_snapshot *s, const char *service, const char *of_dc) {
+    const dp_weights *whole = NULL;
     if (!s || !s->n_weights) return NULL;
     uint64_t hash = dp_hash_text(service, 0);
     for (uint32_t at = (uint32_t)hash & s->weight_mask; s->weight_index[at]; at = (at + 1) & s->weight_mask) {
         const dp_weights *w = &s->weights[s->weight_index[at] - 1];
-        if (w->hash == hash && strcmp(w->service, service) == 0) return w;
+        if (w->hash != hash || !w->of_dc != !of_dc || strcmp(w->service, service) != 0) continue;
+        if (!of_dc || strcmp(w->of_dc, of_dc) == 0) return w;
+        if (!w->of_dc[0]) whole = w;
     }
-    return NULL;
+    return whole;
 }
 
 /* Walks in the decision's order, not the caller's: callers that list the sites differently still agree about a key. -1: none has any weight. */
@@ -70,7 +61,7 @@ static int by_weight(const dp_weights *w, const char *const *dcs, size_t n, doub
     return last;
 }
 
-int tt_dp_pick_dc(tt_dp *dp, const char *service, const char *const *dcs, size_t n, int fallback, const char *key, size_t key_len) {
+static int pick(tt_dp *dp, const char *service, const char *of_dc, const char *const *dcs, size_t n, int fallback, const char *key, size_t key_len) {
     if (n == 0 || !dcs) return -1;
     bool has_fallback = fallback >= 0 && (size_t)fallback < n;
     if (!dp_alive(dp)) return has_fallback ? fallback : 0;
@@ -79,18 +70,27 @@ int tt_dp_pick_dc(tt_dp *dp, const char *service, const char *const *dcs, size_t
     uint64_t salt = 0;
     if (service && atomic_load_explicit(&dp->current, memory_order_relaxed)) {
         const dp_snapshot *s = dp_read_begin(t, dp);
-        const dp_weights *w = weights_of(s, service);
+        const dp_weights *w = weights_of(s, service, of_dc);
         if (w) {
             salt = s->salt;
-            double faded = faded_by_now(&w->expiry);
-            if (faded <= 0 || unit_of(t, key, key_len, salt + SALT_SITE_FADE) >= faded)
-                found = by_weight(w, dcs, n, unit_of(t, key, key_len, salt + SALT_SITE));
+            double faded = dp_faded_by_now(&w->expiry);
+            if (faded <= 0 || dp_unit_of(t, key, key_len, salt + SALT_SITE_FADE) >= faded)
+                found = by_weight(w, dcs, n, dp_unit_of(t, key, key_len, salt + SALT_SITE));
         }
         dp_read_end(t);
     }
     if (found >= 0) return found;
     if (has_fallback) return fallback;
-    return (int)(unit_of(t, key, key_len, salt + SALT_SITE) * (double)n);
+    return (int)(dp_unit_of(t, key, key_len, salt + SALT_SITE) * (double)n);
+}
+
+int tt_dp_pick_dc(tt_dp *dp, const char *service, const char *const *dcs, size_t n, int fallback, const char *key, size_t key_len) {
+    return pick(dp, service, NULL, dcs, n, fallback, key, key_len);
+}
+
+int tt_dp_pick_version(tt_dp *dp, const char *service, const char *dc, const char *const *versions, size_t n, int fallback, const char *key,
+                       size_t key_len) {
+    return pick(dp, service, dc ? dc : "", versions, n, fallback, key, key_len);
 }
 
 bool tt_dp_is_ejected(tt_dp *dp, const char *service, const char *dc, const char *instance) {
@@ -103,7 +103,7 @@ bool tt_dp_is_ejected(tt_dp *dp, const char *service, const char *dc, const char
         for (uint32_t at = (uint32_t)hash & s->eject_mask; s->eject_index[at] && !out; at = (at + 1) & s->eject_mask) {
             const dp_eject *e = &s->ejects[s->eject_index[at] - 1];
             out = e->hash == hash && strcmp(e->instance, instance) == 0 && strcmp(e->service, service) == 0 &&
-                  (!e->dc[0] || (dc && strcmp(e->dc, dc) == 0)) && faded_by_now(&e->expiry) < 1;
+                  (!e->dc[0] || (dc && strcmp(e->dc, dc) == 0)) && dp_faded_by_now(&e->expiry) < 1;
         }
     }
     dp_read_end(t);

@@ -19,7 +19,9 @@ enum {
     DP_CALLEES = 256, /* plus the "other"s below */
     DP_CALLEES_OTHER = 32,
     DP_CALL_RESULTS = 6,
-    DP_CALLEE_INDEX = 1024 /* power of two, well above the callees */
+    DP_CALLEE_INDEX = 1024, /* power of two, well above the callees */
+    DP_BUDGETS = 64,        /* power of two; services whose hashes meet share one */
+    DP_BUDGET_SECONDS = 10
 };
 
 /* --- threads (thread.c) --- */
@@ -101,6 +103,29 @@ typedef struct {
 } dp_limit;
 
 typedef struct {
+    double inflight;
+    dp_expiry expiry;
+    double share[TT_DP_PRIORITIES_MAX]; /* of it, that this priority may fill */
+} dp_concurrency;
+
+typedef struct {
+    const char *caller;
+    double ratio;
+    dp_expiry expiry;
+} dp_isolate;
+
+/* How calls to one target are to be made: one for each decision that says anything of it. */
+typedef struct {
+    const char *service, *dc; /* dc "": any */
+    uint64_t hash;            /* of the service */
+    double retry_budget;      /* below 0: none */
+    double timeout_ms;        /* 0: none */
+    double refused;           /* share of our own calls, where we are the caller that is isolated */
+    bool no_hedge;
+    dp_expiry expiry;
+} dp_calling;
+
+typedef struct {
     const char *feature;
     uint64_t hash;
     unsigned level;
@@ -109,10 +134,10 @@ typedef struct {
 } dp_degrade;
 
 typedef struct {
-    const char *service;
+    const char *service, *of_dc; /* of_dc: of versions, "" for any; NULL: shares of data centers */
     uint64_t hash;
     uint32_t n;
-    const char **dcs;
+    const char **dcs; /* or versions */
     double *shares;
     dp_expiry expiry;
 } dp_weights;
@@ -128,12 +153,15 @@ enum { DP_TARGETS = 2 }; /* the service as a whole, and the service at our dc */
 typedef struct dp_snapshot dp_snapshot;
 struct dp_snapshot {
     uint64_t epoch, version, salt;
-    uint32_t n_drops[TT_DP_PRIORITIES_MAX], n_limits, n_degrades, n_weights, n_ejects;
+    uint32_t n_drops[TT_DP_PRIORITIES_MAX], n_limits, n_concurrency, n_degrades, n_weights, n_ejects, n_callings, n_isolates;
     dp_drop drops[TT_DP_PRIORITIES_MAX][DP_TARGETS];
     dp_limit limits[DP_TARGETS];
+    dp_concurrency concurrency[DP_TARGETS];
     dp_degrade *degrades;
     dp_weights *weights;
     dp_eject *ejects;
+    dp_calling *callings;
+    dp_isolate *isolates;
     uint32_t *weight_index, *eject_index; /* open addressing: 0 empty, else 1 + place */
     uint32_t weight_mask, eject_mask;
     /* Once replaced: */
@@ -214,9 +242,23 @@ typedef struct {
     dp_callee other; /* when even the others are too many */
 } dp_calls;
 
+/* --- retry budgets (calling.c): tries made and retries taken of a service, by second --- */
+
+typedef struct {
+    _Atomic uint64_t second;
+    _Atomic uint32_t tries, retries;
+} dp_budget_second;
+
+typedef struct {
+    alignas(DP_LINE) dp_budget_second at[DP_BUDGET_SECONDS];
+} dp_budget;
+
+void dp_budget_count(tt_dp *dp, const char *service, int64_t now_ns);
+
 /* --- the whole --- */
 
-enum { DP_GATE_DECISION = 1, DP_GATE_INNER = 2 }; /* why admission has to think at all */
+/* Why admission has to think at all; the last is asked by calls only. */
+enum { DP_GATE_DECISION = 1, DP_GATE_INNER = 2, DP_GATE_INFLIGHT = 4, DP_GATE_ADMISSION = 7, DP_GATE_BUDGET = 8 };
 
 #define DP_MAGIC UINT64_C(0x7472696d7461620a)
 
@@ -230,6 +272,9 @@ struct tt_dp {
     alignas(DP_LINE) _Atomic int64_t bucket_empty_ns; /* the instant at which the rate cap's bucket was empty (limit.c) */
     _Atomic int64_t bucket_latest_ns;                 /* the latest time it was shown */
     dp_inner inner;
+    alignas(DP_LINE) _Atomic int64_t inflight; /* kept while a concurrency limit is on; set right once a second */
+    _Atomic int64_t next_count_ns;
+    dp_budget budgets[DP_BUDGETS];
     /* Below: under dp_rt.lock, or constant. */
     uint64_t epoch; /* highest ever in force */
     dp_snapshot *retired;
@@ -280,12 +325,26 @@ static inline void dp_read_end(dp_thread *t) {
         atomic_store_explicit(&t->reading, dp_get(&t->reading) + 1, memory_order_release);
 }
 
+/* Salts, so that one key's fate in one choice says nothing about another. */
+enum { SALT_PROBE = 1, SALT_FADE, SALT_SITE, SALT_SITE_FADE, SALT_ISOLATE };
+
+static inline double dp_unit_of(dp_thread *t, const char *key, size_t key_len, uint64_t salt) {
+    return dp_unit(key && key_len ? dp_hash(key, key_len, salt) : dp_draw(t));
+}
+
+/* The clock is read only when something can fade; a few ms of error don't matter to a fade of minutes. */
+static inline double dp_faded_by_now(const dp_expiry *e) {
+    if (e->over_ns < 0 || e->at_ns == INT64_MAX) return 0;
+    return dp_faded(e, dp_clock_ns(CLOCK_MONOTONIC_COARSE));
+}
+
 bool dp_limit_take(tt_dp *dp, const dp_snapshot *s, unsigned priority, int64_t now_ns, int64_t *ret_cost_ns);
 static inline void dp_limit_give_back(tt_dp *dp, int64_t cost_ns) {
     if (cost_ns) atomic_fetch_sub_explicit(&dp->bucket_empty_ns, cost_ns, memory_order_relaxed);
 }
 
 uint64_t dp_completed(tt_dp *dp);
+int64_t dp_inflight(tt_dp *dp); /* exact but for what happens meanwhile */
 int64_t dp_queued(tt_dp *dp);            /* exact but for what happens meanwhile */
 size_t dp_name_length(const char *name); /* 0 when NULL, empty or too long */
 

@@ -85,6 +85,13 @@ int64_t dp_queued(tt_dp *dp) {
     return not_negative((int64_t)(admitted - gone) - dp->queued_base);
 }
 
+int64_t dp_inflight(tt_dp *dp) {
+    uint64_t admitted = 0, gone = 0;
+    DP_EACH_STRIPE(dp, c) gone += atomic_load_explicit(&c->ends.done, memory_order_acquire) + dp_get(&c->left_queue);
+    DP_EACH_STRIPE(dp, c) for (unsigned p = 0; p < TT_DP_PRIORITIES_MAX; p++) admitted += dp_get(&c->admitted[p]);
+    return not_negative((int64_t)(admitted - gone) - dp->inflight_base);
+}
+
 /* In the child of a fork, alone. What was in flight belongs to the parent. Counters go on from where they were. */
 void dp_forked(tt_dp *dp) {
     flow f = read_flow(dp);
@@ -102,6 +109,7 @@ void dp_forked(tt_dp *dp) {
     dp->queued_base = queued_of(&f);
     dp->inflight_base = inflight_of(&f);
     atomic_store(&dp->inner.queued, 0);
+    atomic_store(&dp->inflight, 0);
     atomic_store(&dp->inner.sampling, false);
     dp->inner.last_completed = dp_completed(dp);
 }

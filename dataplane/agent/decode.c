@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const double timeout_most_ms = 3600000;
 static const double ms_most = 1e12; /* 31 years; more is "never" badly written */
 enum { DECISIONS_MAX = 16384, ACTIONS_MAX = 4096, NAMES_MAX = 32 };
 
@@ -71,8 +72,10 @@ static bool read_name(const reader *r, const json_t *v, const char *what, const 
 }
 
 static bool read_limit(reader *r, const json_t *o, tt_dp_action *a) {
-    a->kind = TT_DP_LIMIT;
-    if (!read_number(r, o, "rps", 1e12, &a->value)) return false;
+    bool concurrency = json_object_get(o, "concurrency") != NULL;
+    if (concurrency && json_object_get(o, "rps")) return fail(r, "a limit has rps or concurrency, not both");
+    a->kind = concurrency ? TT_DP_CONCURRENCY : TT_DP_LIMIT;
+    if (!read_number(r, o, concurrency ? "concurrency" : "rps", 1e12, &a->value)) return false;
     a->value /= r->set->instances;
     const json_t *keep = json_object_get(o, "keep");
     if (!keep) return true;
@@ -88,17 +91,20 @@ static bool read_limit(reader *r, const json_t *o, tt_dp_action *a) {
 }
 
 static bool read_weights(reader *r, const json_t *o, tt_dp_action *a) {
-    a->kind = TT_DP_WEIGHTS;
-    json_t *dcs = json_object_get(o, "dcs");
+    json_t *versions = json_object_get(o, "versions"), *dcs = versions ? versions : json_object_get(o, "dcs");
+    const char *what = versions ? "version" : "data center";
+    a->kind = versions ? TT_DP_VERSIONS : TT_DP_WEIGHTS;
+    if (versions && json_object_get(o, "dcs")) return fail(r, "weights have dcs or versions, not both");
     size_t n = json_object_size(dcs);
-    if (!json_is_object(dcs) || n == 0 || n > TT_DP_DCS_MAX) return fail(r, "dcs must hold 1 to %d data centers", TT_DP_DCS_MAX);
+    if (!json_is_object(dcs) || n == 0 || n > TT_DP_DCS_MAX)
+        return fail(r, "%s must hold 1 to %d %ss", versions ? "versions" : "dcs", TT_DP_DCS_MAX, what);
     const char **names = take(r, n, sizeof *names), *name;
     double *shares = take(r, n, sizeof *shares);
     if (!names || !shares) return fail(r, "out of memory");
     json_t *v;
     json_object_foreach(dcs, name, v) {
         size_t length = strlen(name);
-        if (length == 0 || length >= TT_DP_NAME_MAX) return fail(r, "a data center's name must be of 1 to %d bytes", TT_DP_NAME_MAX - 1);
+        if (length == 0 || length >= TT_DP_NAME_MAX) return fail(r, "a %s's name must be of 1 to %d bytes", what, TT_DP_NAME_MAX - 1);
         names[a->n] = name;
         if (!read_number(r, dcs, name, 1, &shares[a->n])) return false;
         a->n++;
@@ -127,6 +133,26 @@ static bool read_action(reader *r, const json_t *o, tt_dp_action *a, bool *ret_k
     if (strcmp(kind, "eject") == 0) {
         a->kind = TT_DP_EJECT;
         return read_name(r, json_object_get(o, "instance"), "instance", &a->name);
+    }
+    if (strcmp(kind, "retry") == 0) {
+        a->kind = TT_DP_RETRY;
+        return read_number(r, o, "budget", 1, &a->value);
+    }
+    if (strcmp(kind, "timeout") == 0) {
+        a->kind = TT_DP_TIMEOUT;
+        return read_number(r, o, "ms", timeout_most_ms, &a->value) && (a->value >= 1 || fail(r, "ms must be at least 1"));
+    }
+    if (strcmp(kind, "hedge") == 0) {
+        const json_t *enabled = json_object_get(o, "enabled");
+        a->kind = TT_DP_HEDGE;
+        a->value = json_is_true(enabled);
+        return json_is_boolean(enabled) || fail(r, "enabled must be true or false");
+    }
+    if (strcmp(kind, "isolate") == 0) {
+        a->kind = TT_DP_ISOLATE;
+        a->value = 1; /* wholly, unless it says how much */
+        if (!read_name(r, json_object_get(o, "caller"), "caller", &a->name)) return false;
+        return !json_object_get(o, "ratio") || read_number(r, o, "ratio", 1, &a->value);
     }
     r->set->unknown = kind;
     *ret_known = false;

@@ -47,6 +47,8 @@ typedef enum {
  * the same key gets the same answer under the same drop ratio. WAIT-FREE.
  * An admitted request must be followed by tt_dp_started (when a worker takes it) and tt_dp_finished, or tt_dp_abandoned. */
 TT_API tt_dp_verdict tt_dp_admit(tt_dp *dp, unsigned priority, const char *key, size_t key_len, int64_t now_ns);
+/* The same, where the caller is known by its service's name: a decision may isolate one that causes an overload. `caller` NULL or "": not known. WAIT-FREE */
+TT_API tt_dp_verdict tt_dp_admit_from(tt_dp *dp, const char *caller, unsigned priority, const char *key, size_t key_len, int64_t now_ns);
 TT_API void tt_dp_started(tt_dp *dp, int64_t now_ns);                                    /* it left the queue. WAIT-FREE */
 typedef enum { TT_DP_OK = 0, TT_DP_ERROR, TT_DP_LATE } tt_dp_result;
 /* latency_ns: since it arrived. LATE: answered well, after the client's time-out. WAIT-FREE */
@@ -63,21 +65,36 @@ TT_API int tt_dp_pick_dc(tt_dp *dp, const char *service, const char *const *dcs,
 /* Whether a decision has taken this instance of `service` out. Ignore it when every instance is out. WAIT-FREE. */
 TT_API bool tt_dp_is_ejected(tt_dp *dp, const char *service, const char *dc, const char *instance);
 
+/* Which of `n` versions of `service` at `dc` a call should go to: as tt_dp_pick_dc. WAIT-FREE */
+TT_API int tt_dp_pick_version(tt_dp *dp, const char *service, const char *dc, const char *const *versions, size_t n, int fallback, const char *key,
+                              size_t key_len);
+/* How calls to `service` at `dc` are to be made while a decision says so; without one everything is as you have it. All WAIT-FREE.
+ * may_call: false when this service itself is isolated from it, for this key: fail the call here, don't retry.
+ * timeout_ms: how long to wait at most; never more than own_ms.
+ * may_retry: whether one more try of a failed call is within the retry budget in force. A true answer has taken it from the budget.
+ * may_hedge: whether a backup request may be sent. */
+TT_API bool tt_dp_may_call(tt_dp *dp, const char *service, const char *dc, const char *key, size_t key_len);
+TT_API uint32_t tt_dp_timeout_ms(tt_dp *dp, const char *service, const char *dc, uint32_t own_ms);
+TT_API bool tt_dp_may_retry(tt_dp *dp, const char *service, const char *dc, int64_t now_ns);
+TT_API bool tt_dp_may_hedge(tt_dp *dp, const char *service, const char *dc);
+
 /* What became of one call made downstream, as this caller saw it: the view that survives the death of the callee. At most 256
  * distinct (service, dc, instance); later ones are folded into instance "other". WAIT-FREE. */
 typedef enum { TT_DP_CALL_OK = 0, TT_DP_CALL_ERROR, TT_DP_CALL_TIMEOUT, TT_DP_CALL_UNREACHABLE, TT_DP_CALL_DROPPED, TT_DP_CALL_REFUSED } tt_dp_call_result;
 TT_API void tt_dp_called(tt_dp *dp, const char *service, const char *dc, const char *instance, unsigned priority, tt_dp_call_result result, int64_t latency_ns);
 
 /* The decision in force: what the agent hands over, and what a test may hand over without one. */
-typedef enum { TT_DP_LIMIT = 1, TT_DP_DROP, TT_DP_DEGRADE, TT_DP_WEIGHTS, TT_DP_EJECT } tt_dp_action_kind;
+typedef enum { TT_DP_LIMIT = 1, TT_DP_DROP, TT_DP_DEGRADE, TT_DP_WEIGHTS, TT_DP_EJECT, TT_DP_CONCURRENCY, TT_DP_RETRY, TT_DP_TIMEOUT, TT_DP_HEDGE, TT_DP_ISOLATE,
+               TT_DP_VERSIONS } tt_dp_action_kind;
 typedef struct {
     tt_dp_action_kind kind;
-    const char *name;         /* drop: priority; degrade: feature; eject: instance */
-    double value;             /* limit: rps for this instance; drop: ratio; degrade: level */
+    const char *name;         /* drop: priority; degrade: feature; eject: instance; isolate: caller */
+    double value;             /* limit: rps for this instance; concurrency: requests in flight in it; drop, isolate: ratio; degrade: level; retry: retries
+                                 a call, 0 to 1; timeout: ms; hedge: 0 forbids it, 1 doesn't */
     double probe_ratio;       /* degrade */
-    size_t n;                 /* limit: names kept, first longest; weights: dcs */
+    size_t n;                 /* limit, concurrency: names kept, first longest; weights: dcs; versions: versions */
     const char *const *names;
-    const double *shares;     /* weights */
+    const double *shares;     /* weights, versions */
 } tt_dp_action;
 typedef struct {
     const char *service, *dc; /* target; dc NULL or "" for the service as a whole */

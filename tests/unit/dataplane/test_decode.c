@@ -10,10 +10,12 @@ static const char full[] =
     "{\"target\": {\"service\": \"checkout\", \"dc\": \"dc-a\"}, \"epoch\": 3, \"version\": 1042, \"armed\": false, \"loops\": [\"01J9\"],"
     " \"actions\": ["
     "  {\"action\": \"limit\", \"rps\": 840.0, \"keep\": [\"critical\", \"normal\", \"batch\"]},"
-    "  {\"action\": \"isolate\", \"caller\": \"batch-report\"},"
+    "  {\"action\": \"levitate\", \"caller\": \"batch-report\"},"
     "  {\"action\": \"drop\", \"priority\": \"batch\", \"ratio\": 0.35},"
     "  {\"action\": \"degrade\", \"feature\": \"recommendations\", \"level\": 1, \"probe_ratio\": 0.02},"
-    "  {\"action\": \"eject\", \"instance\": \"10.0.0.7:8080\"}],"
+    "  {\"action\": \"eject\", \"instance\": \"10.0.0.7:8080\"},"
+    "  {\"action\": \"retry\", \"budget\": 0.1}, {\"action\": \"timeout\", \"ms\": 300}, {\"action\": \"hedge\", \"enabled\": false},"
+    "  {\"action\": \"isolate\", \"caller\": \"batch-report\"}, {\"action\": \"isolate\", \"caller\": \"crawler\", \"ratio\": 0.25}],"
     " \"expires\": {\"after_ms\": 600000, \"then\": \"decay\", \"over_ms\": 300000}, \"age_ms\": 1500, \"new_member\": {}},"
     "{\"target\": {\"service\": \"checkout\"}, \"epoch\": 3, \"version\": 1043, \"armed\": false, \"loops\": [],"
     " \"actions\": [{\"action\": \"weights\", \"dcs\": {\"dc-a\": 0.35, \"dc-b\": 0.65}}], \"expires\": {\"after_ms\": null, \"then\": \"hold\"}, "
@@ -33,12 +35,12 @@ static void reads_all_of_it(void **state) {
     assert_int_equal(set.instances, 2);
     assert_int_equal(set.age_ms, 4000);
     assert_int_equal(set.n, 4);
-    assert_string_equal(set.unknown, "isolate");
+    assert_string_equal(set.unknown, "levitate");
     const tt_dp_decision *d = &set.decisions[0];
     assert_string_equal(d->service, "checkout");
     assert_string_equal(d->dc, "dc-a");
     assert_int_equal(d->version, 1042);
-    assert_int_equal(d->n_actions, 4);
+    assert_int_equal(d->n_actions, 9);
     assert_int_equal(d->actions[0].kind, TT_DP_LIMIT);
     assert_true(fabs(d->actions[0].value - 420) < 1e-9); /* half of it is ours */
     assert_int_equal(d->actions[0].n, 3);
@@ -49,6 +51,11 @@ static void reads_all_of_it(void **state) {
     assert_int_equal(d->actions[2].kind, TT_DP_DEGRADE);
     assert_true(fabs(d->actions[2].probe_ratio - 0.02) < 1e-12);
     assert_int_equal(d->actions[3].kind, TT_DP_EJECT);
+    assert_true(d->actions[4].kind == TT_DP_RETRY && d->actions[4].value == 0.1);
+    assert_true(d->actions[5].kind == TT_DP_TIMEOUT && d->actions[5].value == 300);
+    assert_true(d->actions[6].kind == TT_DP_HEDGE && d->actions[6].value == 0);
+    assert_true(d->actions[7].kind == TT_DP_ISOLATE && d->actions[7].value == 1 && strcmp(d->actions[7].name, "batch-report") == 0);
+    assert_true(d->actions[8].kind == TT_DP_ISOLATE && d->actions[8].value == 0.25);
     assert_int_equal(d->expire_after_ms, 600000 + 4000 - 1500); /* the set's one age is 4000, its own 1500 */
     assert_int_equal(d->decay_over_ms, 300000);
     d = &set.decisions[1];
@@ -98,9 +105,17 @@ static void says_what_is_wrong(void **state) {
         {ONE("\"actions\":[],\"expires\":{\"after_ms\":1,\"then\":\"decay\"}"), "over_ms"},
         {ONE("\"actions\":[],\"age_ms\":-1"), "age_ms"},
         {ACT("{}"), "/decisions/0/actions/0: action"},
+        {ACT("{\"action\":\"limit\",\"concurrency\":5}"), NULL},
+        {ACT("{\"action\":\"weights\",\"versions\":{\"canary\":0.05,\"stable\":0.95}}"), NULL},
+        {ACT("{\"action\":\"weights\",\"versions\":{\"a\":1},\"dcs\":{\"a\":1}}"), "not both"},
+        {ACT("{\"action\":\"limit\",\"concurrency\":5,\"rps\":5}"), "not both"},
+        {ACT("{\"action\":\"retry\",\"budget\":2}"), "budget must be a number from 0 to 1"},
+        {ACT("{\"action\":\"timeout\",\"ms\":0.5}"), "ms must be at least 1"},
+        {ACT("{\"action\":\"hedge\",\"enabled\":0}"), "enabled must be true or false"},
+        {ACT("{\"action\":\"isolate\"}"), "caller"},
         {ACT("{\"action\":\"limit\"}"), "rps"},
         {ACT("{\"action\":\"limit\",\"rps\":1,\"keep\":[1]}"), "each of keep"},
-        {ACT("{\"action\":\"retry\"},{\"action\":\"drop\",\"ratio\":0.1}"), "/decisions/0/actions/1: priority"},
+        {ACT("{\"action\":\"levitate\"},{\"action\":\"drop\",\"ratio\":0.1}"), "/decisions/0/actions/1: priority"},
         {ACT("{\"action\":\"drop\",\"priority\":\"b\",\"ratio\":\"0.1\"}"), "ratio"},
         {ACT("{\"action\":\"degrade\",\"feature\":\"f\",\"level\":1e9}"), "level"},
         {ACT("{\"action\":\"eject\"}"), "instance"},
