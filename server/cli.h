@@ -4,7 +4,7 @@
 
 #include "base.h"
 
-enum { TT_EXIT_OK = 0, TT_EXIT_FAILED = 1, TT_EXIT_USAGE = 2, TT_EXIT_UNREACHABLE = 6 };
+enum { TT_EXIT_OK = 0, TT_EXIT_FAILED = 1, TT_EXIT_USAGE = 2, TT_EXIT_UNREACHABLE = 6, TT_EXIT_STOPPED = 130 };
 enum { TT_CLI_LIST_MAX = 256 };
 
 typedef struct {
@@ -44,6 +44,7 @@ bool tt_cli_colours(int fd);
 /* One subcommand a file. */
 int tt_cmd_serve(int argc, char **argv);
 int tt_cmd_check(int argc, char **argv);
+int tt_cmd_backtest(int argc, char **argv);
 int tt_cmd_loops(int argc, char **argv);
 int tt_cmd_approve(int argc, char **argv);
 int tt_cmd_freeze(int argc, char **argv);

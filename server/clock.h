@@ -9,5 +9,8 @@ tt_wall tt_clock_wall(void); /* CLOCK_REALTIME */
 /* "2026-11-23T20:31:54.123Z": always UTC, whatever the machine's zone. */
 enum { TT_CLOCK_TEXT_SIZE = 32 };
 void tt_clock_text(tt_wall at, char buf[TT_CLOCK_TEXT_SIZE]);
+/* A time as people write it: RFC 3339 ("2026-11-23T20:31:54Z", "2026-11-23 21:31:54.5+01:00"), Unix seconds ("1790000000.25"), "now", or relative to
+ * it ("-6h", "-1h30m"). false and *err with what to write. */
+bool tt_clock_parse(const char *text, tt_wall now, tt_wall *ret, tt_err *err);
 
 #endif

@@ -20,10 +20,15 @@ static tt_answer_kind read_error(const json_t *root, long status, char why[TT_AN
     return query ? TT_ANSWER_REFUSED : TT_ANSWER_GARBAGE;
 }
 
-static tt_answer_kind read_data(tt_answer *a, const json_t *data, long status, char why[TT_ANSWER_TEXT]) {
+static tt_answer_kind read_data(tt_answer *a, const json_t *data, bool range, long status, char why[TT_ANSWER_TEXT]) {
     const char *type = json_string_value(json_object_get(data, "resultType"));
     const json_t *result = json_object_get(data, "result");
     if (!type || !json_is_array(result)) return garbage(why, "an answer without its result", status);
+    if (range && strcmp(type, "matrix") == 0) {
+        a->series = result;
+        return TT_ANSWER_OK;
+    }
+    if (range) return garbage(why, "an answer that is no matrix", status);
     if (strcmp(type, "vector") == 0) {
         a->series = result;
         return TT_ANSWER_OK;
@@ -37,7 +42,7 @@ static tt_answer_kind read_data(tt_answer *a, const json_t *data, long status, c
     return TT_ANSWER_REFUSED;
 }
 
-tt_answer_kind tt_answer_read(long status, tt_sv body, tt_answer *ret, char why[TT_ANSWER_TEXT]) {
+static tt_answer_kind read_answer(long status, tt_sv body, bool range, tt_answer *ret, char why[TT_ANSWER_TEXT]) {
     json_error_t je;
     *ret = (tt_answer){0};
     why[0] = 0;
@@ -50,12 +55,20 @@ tt_answer_kind tt_answer_read(long status, tt_sv body, tt_answer *ret, char why[
     else if (!verdict || strcmp(verdict, "success") != 0 || status < 200 || status > 299)
         kind = garbage(why, "the answer is JSON, but not Prometheus's: is this the address of a Prometheus?", status);
     else
-        kind = read_data(&a, json_object_get(a.root, "data"), status, why);
+        kind = read_data(&a, json_object_get(a.root, "data"), range, status, why);
     if (kind == TT_ANSWER_OK)
         *ret = a;
     else
         json_decref(a.root);
     return kind;
+}
+
+tt_answer_kind tt_answer_read(long status, tt_sv body, tt_answer *ret, char why[TT_ANSWER_TEXT]) {
+    return read_answer(status, body, false, ret, why);
+}
+
+tt_answer_kind tt_answer_read_range(long status, tt_sv body, tt_answer *ret, char why[TT_ANSWER_TEXT]) {
+    return read_answer(status, body, true, ret, why);
 }
 
 void tt_answer_free(tt_answer *a) {
@@ -71,6 +84,17 @@ static tt_sv text_of(const json_t *s) {
     return (tt_sv){json_string_value(s), json_string_length(s)};
 }
 
+bool tt_answer_number(tt_sv text, double *ret) {
+    if (text.n && text.p[0] == '+') text = (tt_sv){text.p + 1, text.n - 1};
+    if (tt_parse_number(text, ret) && isfinite(*ret)) return true;
+    *ret = (double)NAN;
+    /* NaN is what 0/0 gives: nothing was there to measure. Other text is no number at all. */
+    static const char *const not_finite[] = {"NaN", "Inf", "-Inf"};
+    for (size_t i = 0; i < TT_COUNT(not_finite); i++)
+        if (tt_sv_eq(text, tt_sv_of(not_finite[i]))) return true;
+    return false;
+}
+
 /* [1700000000.123, "0.25"] */
 static bool read_value(const json_t *pair, const tt_answer_clock *clock, tt_measurement *m) {
     const json_t *at = json_array_get(pair, 0), *value = json_array_get(pair, 1);
@@ -80,17 +104,10 @@ static bool read_value(const json_t *pair, const tt_answer_clock *clock, tt_meas
     if (!(age_ms > 0)) age_ms = 0; /* ahead of us, or a sample made after we asked */
     if (age_ms > 1e12) age_ms = 1e12;
     m->at.ns = clock->now.ns - (int64_t)(age_ms * 1e6);
-    tt_sv text = text_of(value);
-    if (text.n && text.p[0] == '+') text = (tt_sv){text.p + 1, text.n - 1};
-    m->quality = tt_parse_number(text, &m->value) ? TT_Q_OK : TT_Q_NO_DATA;
-    if (m->quality == TT_Q_OK && isfinite(m->value)) return true;
-    m->value = 0;
-    m->quality = TT_Q_NO_DATA;
-    /* NaN is what 0/0 gives: nothing was there to measure. Other text is no number at all. */
-    static const char *const not_finite[] = {"NaN", "Inf", "-Inf"};
-    for (size_t i = 0; i < TT_COUNT(not_finite); i++)
-        if (tt_sv_eq(text, tt_sv_of(not_finite[i]))) return true;
-    return false;
+    bool readable = tt_answer_number(text_of(value), &m->value);
+    m->quality = isfinite(m->value) ? TT_Q_OK : TT_Q_NO_DATA;
+    if (m->quality != TT_Q_OK) m->value = 0;
+    return readable;
 }
 
 /* The name this label carries after renaming; empty: it is dropped. */
@@ -103,7 +120,7 @@ static tt_sv renamed(const tt_signal_def *def, tt_sv name) {
     return tt_sv_eq(name, TT_SV("__name__")) ? (tt_sv){NULL, 0} : name;
 }
 
-static bool read_labels(const json_t *metric, const tt_signal_def *def, tt_measurement *m, char why[TT_ANSWER_TEXT]) {
+bool tt_answer_labels(const json_t *metric, const tt_signal_def *def, tt_measurement *m, char why[TT_ANSWER_TEXT]) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)metric, key, value) {
@@ -150,28 +167,31 @@ static bool same_labels(const tt_measurement *a, const tt_measurement *b) {
     return true;
 }
 
-/* Dropping __name__ or renaming can make two series one. Which of their values would count is then a matter of luck: refused. */
-static bool all_distinct(const tt_measurement *m, size_t n, char why[TT_ANSWER_TEXT]) {
-    size_t size = 16;
+size_t tt_answer_alike(const tt_measurement *m, size_t n, size_t ret[]) {
+    size_t size = 16, count = 0;
     while (size < n * 2) size *= 2;
-    size_t *slots = n < 2 ? NULL : calloc(size, sizeof *slots); /* index + 1 */
-    if (n < 2) return true;
-    if (!slots) {
-        snprintf(why, TT_ANSWER_TEXT, "out of memory reading %zu series", n);
-        return false;
-    }
-    bool distinct = true;
-    for (size_t i = 0; i < n && distinct; i++) {
+    size_t *slots = calloc(size, sizeof *slots); /* index + 1 */
+    if (!slots) return SIZE_MAX;
+    for (size_t i = 0; i < n; i++) {
         size_t at = (size_t)(labels_hash(&m[i]) & (size - 1));
         while (slots[at] && !same_labels(&m[slots[at] - 1], &m[i])) at = (at + 1) & (size - 1);
-        distinct = !slots[at];
-        slots[at] = i + 1;
+        ret[i] = slots[at] ? ret[slots[at] - 1] : count++;
+        if (!slots[at]) slots[at] = i + 1;
     }
     free(slots);
-    if (!distinct)
-        snprintf(why, TT_ANSWER_TEXT,
-                 "two series of the answer are one once names and `labels:` are applied: aggregate them, as in sum by (service, dc) (...)");
-    return distinct;
+    return count;
+}
+
+/* Dropping __name__ or renaming can make two series one. Which of their values would count is then a matter of luck: refused. */
+static bool all_distinct(const tt_measurement *m, size_t n, char why[TT_ANSWER_TEXT]) {
+    if (n < 2) return true;
+    size_t *numbers = malloc(n * sizeof *numbers), count = numbers ? tt_answer_alike(m, n, numbers) : SIZE_MAX;
+    free(numbers);
+    if (count == SIZE_MAX)
+        snprintf(why, TT_ANSWER_TEXT, "out of memory reading %zu series", n);
+    else if (count < n)
+        snprintf(why, TT_ANSWER_TEXT, TT_ANSWER_ALIKE);
+    return count == n;
 }
 
 bool tt_answer_measurements(const tt_answer *a, const tt_signal_def *def, uint32_t index, const tt_answer_clock *clock, tt_measurement *ret,
@@ -185,7 +205,7 @@ bool tt_answer_measurements(const tt_answer *a, const tt_signal_def *def, uint32
             snprintf(why, TT_ANSWER_TEXT, "the query gives native histograms: put histogram_quantile(...) or histogram_fraction(...) around it");
             return false;
         }
-        if (one && !read_labels(json_object_get(one, "metric"), def, m, why)) return false;
+        if (one && !tt_answer_labels(json_object_get(one, "metric"), def, m, why)) return false;
         if (!read_value(pair, clock, m)) {
             snprintf(why, TT_ANSWER_TEXT, "series %zu of the answer has no readable value", i + 1);
             return false;

@@ -24,7 +24,7 @@ struct tt_httpc_request {
     tt_buf body;
     bool too_large;
     size_t max_body;
-    int64_t timeout_ns, date_ms;
+    int64_t timeout_ns, date_ms, retry_after_ns;
     tt_httpc_done done;
     void *ctx;
     char error[CURL_ERROR_SIZE];
@@ -64,7 +64,7 @@ static void finish(tt_httpc *c) {
         curl_multi_remove_handle(c->multi, r->easy);
         unlink_request(r);
         char why[CURL_ERROR_SIZE + 32] = "";
-        tt_httpc_answer a = {.date_ms = r->date_ms};
+        tt_httpc_answer a = {.date_ms = r->date_ms, .retry_after_ns = r->retry_after_ns};
         if (code == CURLE_OK) {
             curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &a.status);
             a.body = (tt_sv){r->body.p, r->body.n};
@@ -129,18 +129,26 @@ static size_t take_body(char *p, size_t size, size_t n, void *ctx) {
     return r->body.failed ? 0 : size * n;
 }
 
+/* The text behind "Name:", NUL-terminated. */
+static bool header_value(const char *line, size_t n, const char *name, char value[128]) {
+    size_t of_name = strlen(name);
+    if (n <= of_name || n >= 128 || strncasecmp(line, name, of_name) != 0) return false;
+    memcpy(value, line + of_name, n - of_name);
+    value[n - of_name] = 0;
+    return true;
+}
+
 static size_t take_header(char *p, size_t size, size_t n, void *ctx) {
     tt_httpc_request *r = ctx;
-    static const char name[] = "date:";
-    size_t bytes = size * n;
-    if (bytes > sizeof name && bytes < 128 && strncasecmp(p, name, sizeof name - 1) == 0) {
-        char value[128];
-        memcpy(value, p + sizeof name - 1, bytes - sizeof name + 1);
-        value[bytes - sizeof name + 1] = 0;
+    char value[128];
+    if (header_value(p, size * n, "date:", value)) {
         time_t t = curl_getdate(value, NULL);
         if (t > 0) r->date_ms = (int64_t)t * 1000;
+    } else if (header_value(p, size * n, "retry-after:", value)) {
+        long s = strtol(value, NULL, 10);
+        if (s > 0 && s < 86400) r->retry_after_ns = TT_SECONDS(s);
     }
-    return bytes;
+    return size * n;
 }
 
 tt_httpc *tt_httpc_new(tt_runloop *loop, tt_err *err) {

@@ -14,6 +14,7 @@ typedef struct {
     tt_sv body;  /* borrowed for the call */
     tt_sv error;
     int64_t date_ms; /* the peer's Date header as Unix ms; 0: none */
+    int64_t retry_after_ns; /* its Retry-After, where that is a number; 0: none */
 } tt_httpc_answer;
 /* Called once, from the loop, never from inside tt_httpc_post. It may start or cancel other requests. */
 typedef void (*tt_httpc_done)(void *ctx, const tt_httpc_answer *a);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "source/address.h"
 #include "source/answer.h"
 #include "source/httpc.h"
 #include "source/source.h"
@@ -377,44 +378,6 @@ void tt_source_status_of(const tt_source *s, tt_source_status *ret) {
 
 /* ---- birth and death ---- */
 
-/* "http://prometheus:9090/root/" gives the address to ask, and one to show, without what must not be shown. */
-static bool read_url(tt_source *s, const char *url, tt_err *err) {
-    CURLU *u = curl_url();
-    char *shown = NULL, *path = NULL, *scheme = NULL, *query_part = NULL, *full = NULL;
-    CURLUcode code = u ? curl_url_set(u, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
-    bool ok = code == CURLUE_OK && curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-              (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-    if (ok && curl_url_get(u, CURLUPART_QUERY, &query_part, 0) != CURLUE_NO_QUERY) ok = false;
-    if (!ok) {
-        tt_fail(err, TT_EVALUE, "\"%s\" is not the address of a Prometheus: give its root, like http://127.0.0.1:9090%s%s", url,
-                code != CURLUE_OK ? "; " : "", code != CURLUE_OK ? curl_url_strerror(code) : "");
-    } else {
-        char with_api[1024] = "";
-        curl_url_get(u, CURLUPART_PATH, &path, 0);
-        size_t n = path ? strlen(path) : 0;
-        while (n && path[n - 1] == '/') n--;
-        snprintf(with_api, sizeof with_api, "%.*s/api/v1/query", (int)n, path ? path : "");
-        ok = curl_url_set(u, CURLUPART_PATH, with_api, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_URL, &full, 0) == CURLUE_OK &&
-             (s->endpoint = strdup(full)) != NULL;
-        with_api[n] = 0;
-        curl_url_set(u, CURLUPART_PATH, with_api, 0);
-        curl_url_set(u, CURLUPART_USER, NULL, 0);
-        curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
-        ok = ok && curl_url_get(u, CURLUPART_URL, &shown, 0) == CURLUE_OK;
-        if (ok) snprintf(s->shown, sizeof s->shown, "%s", shown);
-        n = strlen(s->shown);
-        if (n && s->shown[n - 1] == '/') s->shown[n - 1] = 0;
-        if (!ok) tt_fail(err, TT_ENOMEM, "out of memory reading the address of Prometheus");
-    }
-    curl_free(shown);
-    curl_free(path);
-    curl_free(scheme);
-    curl_free(query_part);
-    curl_free(full);
-    curl_url_cleanup(u);
-    return ok;
-}
-
 tt_source *tt_prometheus_new(tt_runloop *loop, const char *url, const tt_source_told *told, tt_err *err) {
     tt_source *s = calloc(1, sizeof *s);
     if (!s) {
@@ -425,7 +388,7 @@ tt_source *tt_prometheus_new(tt_runloop *loop, const char *url, const tt_source_
     s->told = *told;
     s->timer = tt_timer_new(loop, on_timer, s);
     if (!s->timer) tt_fail(err, TT_ENOMEM, "out of memory making the Prometheus source");
-    if (s->timer && read_url(s, url, err) && (s->http = tt_httpc_new(loop, err))) return s;
+    if (s->timer && tt_prometheus_address(url, "/api/v1/query", &s->endpoint, s->shown, sizeof s->shown, err) && (s->http = tt_httpc_new(loop, err))) return s;
     tt_source_free(s);
     return NULL;
 }
