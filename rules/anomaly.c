@@ -150,12 +150,14 @@ static tt_anomaly *add(tt_engine *e, uint32_t anomaly, const tt_labels *labels, 
     a->since = e->now;
     a->since_wall = e->wall;
     match_plans(e, a);
+    tt_anomaly_enlist(e, a);
     return a;
 }
 
 static void drop(tt_engine *e, tt_anomaly *a) {
     uint32_t i = (uint32_t)(a - e->anomalies);
     tt_index_drop(&e->anomaly_index, hash_of(a->anomaly, &a->labels, a->alert_key), i);
+    tt_anomaly_delist(e, a);
     if (i < e->free_anomaly) e->free_anomaly = i;
     tt_labels_free(&a->labels);
     memset(a, 0, sizeof *a);
@@ -304,7 +306,9 @@ void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
         a->anomaly = (uint32_t)k;
         TT_ASSERT(tt_index_add(&e->anomaly_index, hash_of(a->anomaly, &a->labels, a->alert_key), i)); /* there was room for it a moment ago */
         a->refused_said = false;
+        tt_anomaly_delist(e, a);
         match_plans(e, a);
+        tt_anomaly_enlist(e, a);
     }
 }
 

@@ -24,11 +24,18 @@ bool tt_is_protected(const tt_engine *e, const char *service) {
     return false;
 }
 
-static tt_decision_slot *slot_of(tt_engine *e, const tt_target *t) {
-    for (uint32_t i = 0; i < e->n_slots; i++)
+static tt_decision_slot *find_slot(const tt_engine *e, const tt_target *t) {
+    tt_index_walk w;
+    for (uint32_t i = tt_index_first(&e->slots_by_target, tt_hash_target(t), &w); i != TT_NOWHERE; i = tt_index_next(&w))
         if (tt_target_eq(&e->slots[i].d.target, t)) return &e->slots[i];
-    if (e->n_slots == TT_TARGETS_MAX) return NULL;
-    tt_decision_slot *s = &e->slots[e->n_slots++];
+    return NULL;
+}
+
+static tt_decision_slot *slot_of(tt_engine *e, const tt_target *t) {
+    tt_decision_slot *s = find_slot(e, t);
+    if (s) return s;
+    if (e->n_slots == TT_TARGETS_MAX || !tt_index_add(&e->slots_by_target, tt_hash_target(t), e->n_slots)) return NULL;
+    s = &e->slots[e->n_slots++];
     memset(s, 0, sizeof *s);
     s->d.target = *t;
     s->acked_share = 1;
@@ -40,14 +47,23 @@ typedef struct {
     uint32_t n;
 } draft;
 
+/* All but the long lists: they are as long as their counts say, and not worth clearing each tick. */
+static void clear(tt_decision *d) {
+    char *p = (char *)d;
+    size_t actions = offsetof(tt_decision, actions), names = offsetof(tt_decision, names);
+    memset(p, 0, actions);
+    memset(p + actions + sizeof d->actions, 0, names - actions - sizeof d->actions);
+    memset(p + names + sizeof d->names, 0, sizeof *d - names - sizeof d->names);
+}
+
 static tt_decision *wish(tt_engine *e, draft *dr, const tt_target *t, const tt_loop *l) {
-    tt_decision *d = NULL;
-    for (uint32_t i = 0; i < dr->n && !d; i++)
-        if (tt_target_eq(&dr->d[i].target, t)) d = &dr->d[i];
+    tt_decision_slot *s = slot_of(e, t);
+    if (!s) return NULL;
+    tt_decision *d = s->draft ? &dr->d[s->draft - 1] : NULL;
     if (!d) {
-        if (dr->n == e->cap_out) return NULL;
         d = &dr->d[dr->n++];
-        memset(d, 0, sizeof *d);
+        s->draft = dr->n;
+        clear(d);
         d->target = *t;
         d->expire_after_ms = expire_after_ms;
         d->decay_over_ms = decay_over_ms;
@@ -63,6 +79,7 @@ static tt_decision *wish(tt_engine *e, draft *dr, const tt_target *t, const tt_l
 static tt_act *add(tt_decision *d, tt_act_kind kind) {
     if (!d || d->n_actions == TT_ACTIONS_MAX) return NULL;
     tt_act *a = &d->actions[d->n_actions++];
+    memset(a, 0, sizeof *a);
     a->kind = kind;
     return a;
 }
@@ -165,23 +182,21 @@ void tt_arbiter_step(tt_engine *e) {
         a->value = 1;
         memcpy(a->name, l->target.instance, TT_NAME_MAX);
     }
-    for (uint32_t i = 0; i < e->n_slots; i++) e->slots[i].stale_mark = true;
     for (uint32_t i = 0; i < dr.n; i++) {
-        tt_decision_slot *s = slot_of(e, &dr.d[i].target);
-        if (!s) continue;
-        s->stale_mark = false;
+        tt_decision_slot *s = find_slot(e, &dr.d[i].target);
         bool changed = !same(&s->d, &dr.d[i]);
         if (changed || e->reissue || tt_since(e->now, s->issued_at) >= confirm_every_ns) issue(e, s, &dr.d[i], changed);
     }
     tt_decision none = {.expire_after_ms = -1, .decay_over_ms = -1};
     for (uint32_t i = 0; i < e->n_slots; i++) {
         tt_decision_slot *s = &e->slots[i];
-        if (s->stale_mark && (s->d.n_actions > 0 || e->reissue)) issue(e, s, &none, s->d.n_actions > 0);
+        if (!s->draft && (s->d.n_actions > 0 || e->reissue)) issue(e, s, &none, s->d.n_actions > 0);
     }
     e->reissue = false;
     e->n_out = 0;
     for (uint32_t i = 0; i < e->n_slots; i++) {
         tt_decision_slot *s = &e->slots[i];
+        s->draft = 0;
         if (!s->dirty) continue;
         s->dirty = false;
         e->out_decisions[e->n_out++] = s->d;
@@ -190,38 +205,48 @@ void tt_arbiter_step(tt_engine *e) {
 
 /* ---- what the mesh has taken ---- */
 
-static bool concerns(const tt_engine *e, const tt_site *s, const tt_target *t) {
-    if (t->dc[0] && strcmp(t->dc, tt_dc_cname(e, s)) != 0) return false;
-    for (uint32_t c = 0; c < s->n_closure; c++)
-        if (strcmp(t->service, tt_service_cname(e, s->closure[c])) == 0) return true;
-    return false;
+typedef struct {
+    bool all, seen;
+    double least;
+} acked;
+
+static void look_at_ack(const tt_site *s, const tt_decision_slot *d, acked *ret) {
+    if (!d || d->changed_version <= s->commanded_version) return;
+    ret->seen |= d->acks_seen;
+    if (d->acked_version >= d->changed_version) return;
+    ret->all = false;
+    if (d->acked_share < ret->least) ret->least = d->acked_share;
+}
+
+/* What has been decided for the site, and for those below it, since it was commanded. */
+static acked acks_of(const tt_engine *e, const tt_site *s) {
+    acked a = {true, false, 1};
+    for (uint32_t c = 0; c < s->n_closure; c++) {
+        tt_target t = {0};
+        tt_copy_text(t.service, sizeof t.service, tt_sv_of(tt_service_cname(e, s->closure[c])));
+        look_at_ack(s, find_slot(e, &t), &a);
+        tt_copy_text(t.dc, sizeof t.dc, tt_sv_of(tt_dc_cname(e, s)));
+        look_at_ack(s, find_slot(e, &t), &a);
+    }
+    return a;
 }
 
 void tt_arbiter_acks(tt_engine *e, const tt_observations *obs) {
     for (size_t i = 0; i < obs->n_acks; i++) {
         const tt_ack *a = &obs->acks[i];
         if (a->epoch != e->cfg.epoch) continue;
-        for (uint32_t k = 0; k < e->n_slots; k++) {
-            tt_decision_slot *s = &e->slots[k];
-            if (!tt_target_eq(&s->d.target, &a->target)) continue;
-            s->acks_seen = true;
-            s->acked_share = a->share;
-            if (a->share >= 0.99 && a->version > s->acked_version) s->acked_version = a->version;
-        }
+        tt_decision_slot *s = find_slot(e, &a->target);
+        if (!s) continue;
+        s->acks_seen = true;
+        s->acked_share = a->share;
+        if (a->share >= 0.99 && a->version > s->acked_version) s->acked_version = a->version;
     }
     for (uint32_t i = 0; i < e->n_sites; i++) {
         tt_site *s = &e->sites[i];
         if (!s->acted || s->acknowledged) continue;
-        bool all = true, seen = false;
-        double least = 1;
-        for (uint32_t k = 0; k < e->n_slots; k++) {
-            const tt_decision_slot *d = &e->slots[k];
-            if (d->changed_version <= s->commanded_version || !concerns(e, s, &d->d.target)) continue;
-            seen |= d->acks_seen;
-            if (d->acked_version >= d->changed_version) continue;
-            all = false;
-            if (d->acked_share < least) least = d->acked_share;
-        }
+        acked a = acks_of(e, s);
+        bool all = a.all, seen = a.seen;
+        double least = a.least;
         s->ack_share = all ? 1 : least;
         int64_t waited = tt_since(e->now, s->commanded_at), usual = e->cfg.apply_ns * 13 / 10 + TT_SECONDS(1);
         if (seen && all) {

@@ -14,19 +14,19 @@ typedef struct {
 } peers;
 
 static bool ejected_now(const tt_engine *e, tt_sv service, tt_sv dc, tt_sv instance, const tt_loop *but) {
-    for (uint32_t i = 0; i < e->n_loops; i++) {
-        const tt_loop *l = &e->loops[i];
-        if (l != but && tt_loop_is_open(l) && l->ejected && tt_sv_eq(tt_sv_of(l->target.service), service) && tt_sv_eq(tt_sv_of(l->target.dc), dc) &&
-            tt_sv_eq(tt_sv_of(l->target.instance), instance))
-            return true;
-    }
-    return false;
+    tt_target t;
+    if (service.n >= TT_NAME_MAX || dc.n >= TT_NAME_MAX || instance.n >= TT_NAME_MAX) return false;
+    tt_copy_text(t.service, TT_NAME_MAX, service);
+    tt_copy_text(t.dc, TT_NAME_MAX, dc);
+    tt_copy_text(t.instance, TT_NAME_MAX, instance);
+    const tt_loop *l = tt_loop_open_on(e, &t);
+    return l && l != but && l->ejected;
 }
 
 /* The other instances of the same service and dc, by the signal that raised the alarm. */
 static peers look_at_peers(const tt_engine *e, const tt_loop *l, double own, int signal) {
     peers p = {0};
-    for (int32_t k = e->series.of_signal[signal]; k >= 0; k = e->series.s[k].next_of_signal) {
+    for (int32_t k = tt_series_at(e, (uint32_t)signal, tt_sv_of(l->target.service), tt_sv_of(l->target.dc)); k >= 0; k = e->series.s[k].next) {
         const tt_series *s = &e->series.s[k];
         tt_sv service = tt_labels_get(&s->labels, TT_SV("service")), dc = tt_labels_get(&s->labels, TT_SV("dc")), inst = tt_labels_get(&s->labels, TT_SV("instance"));
         if (!tt_sv_eq(service, tt_sv_of(l->target.service)) || !tt_sv_eq(dc, tt_sv_of(l->target.dc)) || tt_sv_eq(inst, tt_sv_of(l->target.instance))) continue;
@@ -117,25 +117,34 @@ void tt_eject_step(tt_engine *e, tt_loop *l) {
     set(e, l, false, "its hold is over: let it take traffic again and watch");
 }
 
-static bool below(const tt_engine *e, const tt_site *s, const tt_loop *l) {
-    if (strcmp(l->target.dc, tt_dc_cname(e, s)) != 0) return false;
-    for (uint32_t c = 0; c < s->n_closure; c++)
-        if (strcmp(l->target.service, tt_service_cname(e, s->closure[c])) == 0) return true;
-    return false;
+/* The open loops on instances of the site's service or one below it, one after the other. */
+typedef struct {
+    uint32_t c;
+    bool begun;
+    tt_index_walk at;
+} instances;
+
+static const tt_loop *next_below(const tt_engine *e, const tt_site *s, instances *w) {
+    for (; w->c < s->n_closure && e->instances_by_place.n; w->c++, w->begun = false) {
+        const tt_loop *l = tt_loop_on_instance(e, tt_service_cname(e, s->closure[w->c]), tt_dc_cname(e, s), &w->at, !w->begun);
+        w->begun = true;
+        if (l) return l;
+    }
+    return NULL;
 }
 
 bool tt_eject_below(const tt_engine *e, const tt_site *s) {
-    for (uint32_t i = 0; i < e->n_loops; i++)
-        if (tt_loop_is_open(&e->loops[i]) && e->loops[i].ejected && below(e, s, &e->loops[i])) return true;
+    instances w = {0};
+    for (const tt_loop *l; (l = next_below(e, s, &w));)
+        if (l->ejected) return true;
     return false;
 }
 
 /* An instance of something below has just been taken out, or is about to be: its effect comes before anything wider is tried. */
 bool tt_eject_pending(const tt_engine *e, const tt_site *s) {
-    for (uint32_t i = 0; i < e->n_loops; i++) {
-        const tt_loop *l = &e->loops[i];
-        if (!tt_loop_is_open(l) || !l->target.instance[0] || !l->plan || !tt_plan_step(l->plan, TT_STEP_EJECT)) continue;
-        if (!below(e, s, l)) continue;
+    instances w = {0};
+    for (const tt_loop *l; (l = next_below(e, s, &w));) {
+        if (!l->plan || !tt_plan_step(l->plan, TT_STEP_EJECT)) continue;
         if (l->ejected && tt_since(e->now, l->eject_at) < tt_law_dead_time(e, s) + TT_SECONDS(2)) return true;
         if (!l->ejected && !l->eject_held && l->phase == TT_PHASE_ACTING && tt_since(e->now, l->phase_at) < TT_SECONDS(5)) return true;
     }

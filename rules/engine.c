@@ -30,6 +30,7 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
     tt_series_init(&e->series, cfg->max_series);
     bool ok = e->anomalies && e->loops && e->slots && e->out_decisions && e->events &&
               tt_sites_build(e, rules, &e->groups, &e->sites, &e->n_sites);
+    ok = ok && tt_sites_enlist(&e->sites_by_name, rules, e->sites, e->n_sites);
     if (!ok) {
         tt_engine_free(e);
         return NULL;
@@ -46,6 +47,12 @@ void tt_engine_free(tt_engine *e) {
     for (uint32_t i = 0; e->loops && i < e->n_loops; i++) free(e->loops[i].history);
     free(e->anomalies);
     tt_index_free(&e->anomaly_index);
+    tt_index_free(&e->anomalies_by_target);
+    tt_index_free(&e->sites_by_name);
+    tt_index_free(&e->loops_by_id);
+    tt_index_free(&e->loops_by_target);
+    tt_index_free(&e->instances_by_place);
+    tt_index_free(&e->slots_by_target);
     free(e->loops);
     free(e->slots);
     free(e->out_decisions);
@@ -71,8 +78,17 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     tt_site *sites;
     uint32_t n;
     if (!tt_sites_build(e, rules, &groups, &sites, &n)) return;
+    tt_index by_name = {0};
+    if (!tt_sites_enlist(&by_name, rules, sites, n)) {
+        tt_index_free(&by_name);
+        free(groups);
+        free(sites);
+        return;
+    }
     free(e->groups);
     free(e->sites);
+    tt_index_free(&e->sites_by_name);
+    e->sites_by_name = by_name;
     e->groups = groups;
     e->sites = sites;
     e->n_sites = n;
@@ -94,6 +110,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
             if (tt_sv_eq(rules->plans[k].name, tt_sv_of(l->plan_name)) && rules->plans[k].hash == l->plan_hash) l->plan = &rules->plans[k];
         l->n_history = l->head_history = 0; /* its channels may be others now */
     }
+    tt_loops_gather(e);
     e->rules_changed = true;
 }
 
@@ -124,9 +141,11 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     tt_arbiter_acks(e, obs);
     for (size_t i = 0; i < obs->n_commands; i++) tt_loops_command(e, &obs->commands[i]);
     tt_loops_open(e);
+    tt_loops_gather(e);
     tt_loops_step(e);
     tt_law_step(e);
     tt_arbiter_step(e);
+    tt_loops_gather(e);
     for (uint32_t i = 0; i < e->n_loops; i++)
         if (tt_loop_is_open(&e->loops[i])) tt_loop_sample(e, &e->loops[i]);
     if (e->events_lost) {
@@ -139,9 +158,7 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
 }
 
 size_t tt_engine_open_loops(const tt_engine *e) {
-    size_t n = 0;
-    for (uint32_t i = 0; i < e->n_loops; i++) n += tt_loop_is_open(&e->loops[i]);
-    return n;
+    return e->n_open;
 }
 
 size_t tt_engine_decisions(tt_engine *e, const tt_decision **ret) {

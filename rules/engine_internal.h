@@ -151,6 +151,7 @@ typedef struct {
 
 typedef struct {
     uint32_t service, dc;
+    uint32_t next_of_loop; /* tt_loop_sites: 1 + index, 0 ends */
     uint32_t n_closure;
     uint32_t closure[TT_CLOSURE_MAX];
     tt_load load;
@@ -192,6 +193,7 @@ typedef struct {
 
 typedef struct {
     uint32_t first_site, n_sites;
+    uint32_t next_of_loop;    /* tt_loop_groups: 1 + index, 0 ends */
     bool weights;             /* in force */
     double share[TT_DCS_MAX];
     tt_time commanded_at;
@@ -231,6 +233,8 @@ typedef struct {
     uint32_t plan_hash;
     char anomaly_name[TT_NAME_MAX];
     tt_target target;
+    uint32_t first_site, first_group; /* tt_loops_gather */
+    uint32_t next_closed;             /* 1 + index of the one closed next after it; 0: none */
     tt_phase phase;
     tt_wall opened, phase_wall, closed;
     tt_time opened_at, phase_at, closed_at, kept_since, violated_at;
@@ -257,7 +261,7 @@ typedef struct {
     uint64_t acked_version;   /* enforced by (nearly) every instance */
     double acked_share;
     bool acks_seen;
-    bool stale_mark; /* used while rebuilding */
+    uint32_t draft;  /* while rebuilding: 1 + which of the drafts is for it */
     bool dirty;
 } tt_decision_slot;
 
@@ -274,18 +278,22 @@ struct tt_engine {
     tt_anomaly *anomalies;
     uint32_t n_anomalies; /* high-water mark */
     uint32_t free_anomaly; /* none is free below */
-    tt_index anomaly_index;
+    tt_index anomaly_index, anomalies_by_target;
 
     tt_group *groups; /* one a declared service */
     tt_site *sites;
     uint32_t n_sites;
+    tt_index sites_by_name;
 
     tt_loop *loops; /* max_loops + max_closed */
-    uint32_t n_loops;
+    uint32_t n_loops, n_open, n_closed;
+    uint32_t oldest_closed, newest_closed; /* 1 + index, 0: none */
+    tt_index loops_by_id, loops_by_target, instances_by_place;
     uint64_t loop_counter;
 
     tt_decision_slot *slots;
     uint32_t n_slots;
+    tt_index slots_by_target;
     tt_decision *out_decisions;
     uint32_t n_out, cap_out;
     uint64_t version;
@@ -343,10 +351,32 @@ void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
 void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]);
 const char *tt_anomaly_state_name(tt_anomaly_state s);
 
+/* ---- lookup.c ---- */
+uint64_t tt_hash_target(const tt_target *t);
+/* After a loop's id and target are set, before they change. false: memory is out. */
+bool tt_loop_enlist(tt_engine *e, const tt_loop *l);
+void tt_loop_delist(tt_engine *e, const tt_loop *l);
+void tt_loop_closed(tt_engine *e, tt_loop *l); /* counts it as closed, the newest of them */
+bool tt_loops_restored(tt_engine *e);          /* enlists and counts those that were read back. false: memory is out */
+void tt_loops_forget(tt_engine *e);            /* as if there had never been one */
+tt_loop *tt_loop_find(const tt_engine *e, tt_sv id);
+tt_loop *tt_loop_open_on(const tt_engine *e, const tt_target *t);         /* there is one at most */
+const tt_loop *tt_loop_locked_on(const tt_engine *e, const tt_target *t); /* open or not, whose lock-out of the target lasts */
+/* The open loop on an instance of a service at a dc, one after the other; `after` NULL: the first. In no order that means anything. */
+tt_loop *tt_loop_on_instance(const tt_engine *e, const char *service, const char *dc, tt_index_walk *w, bool first);
+void tt_anomaly_enlist(tt_engine *e, tt_anomaly *a); /* after its matches are set, before they change */
+void tt_anomaly_delist(tt_engine *e, const tt_anomaly *a);
+tt_anomaly *tt_anomaly_asking(const tt_engine *e, const tt_target *t, const tt_anomaly *after); /* whose plan would act there; in their order */
+bool tt_sites_enlist(tt_index *ix, const tt_rules *rules, const tt_site *sites, uint32_t n);
+tt_site *tt_site_of(tt_engine *e, const char *service, const char *dc);
+/* Notes what each loop drives. What joins a loop later is found after the next time: at the end of each tick, and before loops step. */
+void tt_loops_gather(tt_engine *e);
+tt_site *tt_loop_sites(const tt_engine *e, const tt_loop *l, const tt_site *after); /* in their order; `after` NULL: the first */
+tt_group *tt_loop_groups(const tt_engine *e, const tt_loop *l, const tt_group *after);
+
 /* ---- site.c ---- */
 bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **groups, tt_site **sites, uint32_t *n_sites);
 void tt_sites_look(tt_engine *e);
-tt_site *tt_site_of(tt_engine *e, const char *service, const char *dc);
 double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **ret_source); /* level 0; 0: unknown */
 double tt_home_share(const tt_engine *e, const tt_site *s);
 const char *tt_service_cname(const tt_engine *e, uint32_t service);
@@ -357,7 +387,6 @@ void tt_loops_open(tt_engine *e);
 void tt_loops_step(tt_engine *e);
 void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why);
 void tt_loops_command(tt_engine *e, const tt_command *c);
-tt_loop *tt_loop_find(const tt_engine *e, tt_sv id);
 bool tt_loop_may_act(const tt_engine *e, const tt_loop *l);
 bool tt_loop_is_open(const tt_loop *l);
 tt_where tt_loop_where(const tt_loop *l);

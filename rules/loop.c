@@ -30,12 +30,6 @@ const char *tt_phase_name(tt_phase p) {
 
 bool tt_loop_is_open(const tt_loop *l) { return l->used && l->phase != TT_PHASE_CLOSED; }
 
-tt_loop *tt_loop_find(const tt_engine *e, tt_sv id) {
-    for (uint32_t i = 0; i < e->n_loops; i++)
-        if (e->loops[i].used && tt_sv_eq(tt_sv_of(e->loops[i].id), id)) return &e->loops[i];
-    return NULL;
-}
-
 const tt_step *tt_plan_step(const tt_plan *p, tt_step_kind kind) {
     for (size_t i = 0; p && i < p->n_steps; i++)
         if (p->steps[i].kind == kind) return &p->steps[i];
@@ -52,6 +46,7 @@ void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why) {
     if (next == TT_PHASE_CLOSED) {
         l->closed = e->wall;
         l->closed_at = e->now;
+        tt_loop_closed(e, l);
         if (!l->ended) l->ended = "recovered";
         if (why != l->why) snprintf(l->why, sizeof l->why, "%s", why);
         l->next[0] = 0;
@@ -91,32 +86,31 @@ static void make_ulid(tt_engine *e, char out[TT_ULID_SIZE]) {
     out[26] = 0;
 }
 
-static tt_loop *new_loop(tt_engine *e) {
-    uint32_t open = 0;
-    int32_t place = -1, oldest = -1;
-    uint32_t closed = 0;
-    for (uint32_t i = 0; i < e->n_loops; i++) {
-        tt_loop *l = &e->loops[i];
-        if (!l->used) {
-            if (place < 0) place = (int32_t)i;
-        } else if (tt_loop_is_open(l))
-            open++;
-        else {
-            closed++;
-            if (oldest < 0 || l->closed_at.ns < e->loops[oldest].closed_at.ns) oldest = (int32_t)i;
-        }
-    }
-    if (open >= e->cfg.max_loops) {
-        tt_emit(e, "limit_reached", NULL, "%u loops are open, the ceiling of this process: a further one is not opened", open);
+/* In the place of the loop that was closed longest ago, when no more of them are kept. */
+static tt_loop *new_loop(tt_engine *e, const tt_target *target) {
+    if (e->n_open >= e->cfg.max_loops) {
+        tt_emit(e, "limit_reached", NULL, "%u loops are open, the ceiling of this process: a further one is not opened", e->n_open);
         return NULL;
     }
-    if (closed >= e->cfg.max_closed && oldest >= 0) place = oldest;
-    if (place < 0) place = (int32_t)e->n_loops++;
-    tt_loop *l = &e->loops[place];
+    tt_loop *l = &e->loops[e->n_loops];
+    if (e->n_closed >= e->cfg.max_closed && e->oldest_closed) {
+        l = &e->loops[e->oldest_closed - 1];
+        e->oldest_closed = l->next_closed;
+        if (!e->oldest_closed) e->newest_closed = 0;
+        e->n_closed--;
+        tt_loop_delist(e, l);
+    } else if (e->n_loops == e->cfg.max_loops + e->cfg.max_closed)
+        return NULL; /* a place was lost when memory was out */
+    else
+        e->n_loops++;
     free(l->history);
     memset(l, 0, sizeof *l);
-    l->used = true;
-    return l;
+    make_ulid(e, l->id);
+    l->number = e->loop_counter;
+    l->target = *target;
+    l->used = tt_loop_enlist(e, l);
+    e->n_open += l->used;
+    return l->used ? l : NULL;
 }
 
 /* ---- birth ---- */
@@ -175,15 +169,12 @@ static void take_site(tt_engine *e, tt_loop *l) {
 }
 
 static void start(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
-    tt_loop *l = new_loop(e);
+    tt_loop *l = new_loop(e, &m->target);
     if (!l) return;
-    make_ulid(e, l->id);
-    l->number = e->loop_counter;
     l->plan = m->plan;
     l->plan_hash = m->plan->hash;
     tt_copy_text(l->plan_name, sizeof l->plan_name, m->plan->name);
     tt_copy_text(l->anomaly_name, sizeof l->anomaly_name, e->rules->anomalies[a->anomaly].name);
-    l->target = m->target;
     l->phase = TT_PHASE_DETECTED;
     l->opened = l->phase_wall = e->wall;
     l->opened_at = l->phase_at = l->violated_at = e->now;
@@ -229,8 +220,7 @@ void tt_loops_open(tt_engine *e) {
             tt_emit(e, "page", NULL, "%s", e->frozen_reason);
             continue;
         }
-        uint32_t open = 0;
-        for (uint32_t k = 0; k < e->n_loops; k++) open += tt_loop_is_open(&e->loops[k]);
+        uint32_t open = e->n_open;
         if (open >= e->rules->guardrails.max_concurrent_loops) {
             char why[96];
             snprintf(why, sizeof why, "%u loops are open, guardrails.max_concurrent_loops is %u", open, e->rules->guardrails.max_concurrent_loops);
@@ -248,11 +238,8 @@ void tt_loops_open(tt_engine *e) {
 }
 
 tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l) {
-    for (uint32_t i = 0; i < e->n_anomalies; i++) {
-        tt_anomaly *a = &e->anomalies[i];
-        if (!a->used || !a->n_matches || a->state == TT_AN_PENDING) continue;
-        if (strcmp(e->rules->anomalies[a->anomaly].name.p, l->anomaly_name) == 0 && tt_target_eq(&a->matches[0].target, &l->target)) return a;
-    }
+    for (tt_anomaly *a = tt_anomaly_asking(e, &l->target, NULL); a; a = tt_anomaly_asking(e, &l->target, a))
+        if (a->state != TT_AN_PENDING && strcmp(e->rules->anomalies[a->anomaly].name.p, l->anomaly_name) == 0) return a;
     return NULL;
 }
 
@@ -278,46 +265,40 @@ static void look_at_keeps(tt_engine *e, tt_loop *l) {
 }
 
 bool tt_loop_idle(const tt_engine *e, const tt_loop *l) {
-    int32_t me = (int32_t)(l - e->loops);
     if (l->ejected) return false;
-    for (uint32_t i = 0; i < e->n_sites; i++)
-        if (e->sites[i].loop == me && !tt_site_neutral(e, &e->sites[i])) return false;
-    for (size_t i = 0; i < e->rules->n_services; i++)
-        if (e->groups[i].weights && e->groups[i].loop == me) return false;
+    for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s))
+        if (!tt_site_neutral(e, s)) return false;
+    for (const tt_group *g = tt_loop_groups(e, l, NULL); g; g = tt_loop_groups(e, l, g))
+        if (g->weights) return false;
     return true;
 }
 
 static tt_time last_command(const tt_engine *e, const tt_loop *l) {
-    int32_t me = (int32_t)(l - e->loops);
     tt_time t = l->eject_at;
-    for (uint32_t i = 0; i < e->n_sites; i++)
-        if (e->sites[i].loop == me && e->sites[i].commanded_at.ns > t.ns) t = e->sites[i].commanded_at;
-    for (size_t i = 0; i < e->rules->n_services; i++)
-        if (e->groups[i].loop == me && e->groups[i].commanded_at.ns > t.ns) t = e->groups[i].commanded_at;
+    for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s))
+        if (s->commanded_at.ns > t.ns) t = s->commanded_at;
+    for (const tt_group *g = tt_loop_groups(e, l, NULL); g; g = tt_loop_groups(e, l, g))
+        if (g->commanded_at.ns > t.ns) t = g->commanded_at;
     return t;
 }
 
 static int64_t dead_time(const tt_engine *e, const tt_loop *l) {
-    int32_t me = (int32_t)(l - e->loops);
     int64_t longest = e->cfg.apply_ns * 13 / 10 + TT_SECONDS(1) + e->cfg.ingest_ns;
-    for (uint32_t i = 0; i < e->n_sites; i++)
-        if (e->sites[i].loop == me && tt_law_dead_time(e, &e->sites[i]) > longest) longest = tt_law_dead_time(e, &e->sites[i]);
+    for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s))
+        if (tt_law_dead_time(e, s) > longest) longest = tt_law_dead_time(e, s);
     return longest;
 }
 
 static void let_go(tt_engine *e, tt_loop *l) {
-    int32_t me = (int32_t)(l - e->loops);
-    for (uint32_t i = 0; i < e->n_sites; i++)
-        if (e->sites[i].loop == me) {
-            tt_site *s = &e->sites[i];
-            s->loop = -1;
-            /* `acted` stays: the last step back is to be seen before anything is judged here again. What was measured goes: it was a measurement of
-             * this incident's circumstances, and the learned figure stands for the next. */
-            s->measured_rps = 0;
-            s->faulty = false;
-            s->raised = false;
-            s->hold_said = s->nowhere_said = false;
-        }
+    for (tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s)) {
+        s->loop = -1;
+        /* `acted` stays: the last step back is to be seen before anything is judged here again. What was measured goes: it was a measurement of
+         * this incident's circumstances, and the learned figure stands for the next. */
+        s->measured_rps = 0;
+        s->faulty = false;
+        s->raised = false;
+        s->hold_said = s->nowhere_said = false;
+    }
 }
 
 static void finish(tt_engine *e, tt_loop *l, const char *ended, const char *why) {
@@ -365,11 +346,8 @@ static void shadow(tt_engine *e, tt_loop *l) {
 
 /* The way back for loops that were stopped or lost their plan: everything but weights at once, weights in quarters. */
 static void wind_back(tt_engine *e, tt_loop *l) {
-    int32_t me = (int32_t)(l - e->loops);
     const char *why = l->aborting ? "stopped by a person" : "its plan is gone from the rules";
-    for (uint32_t i = 0; i < e->n_sites; i++) {
-        tt_site *s = &e->sites[i];
-        if (s->loop != me) continue;
+    for (tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s)) {
         if (s->level) tt_site_set_level(e, s, 0, why);
         if (s->cap_rps > 0) tt_site_set_cap(e, s, 0, why);
         tt_site_undrop(e, s, why);
@@ -381,9 +359,8 @@ static void wind_back(tt_engine *e, tt_loop *l) {
         snprintf(action, sizeof action, "eject:%.120s", l->target.instance);
         tt_emit_action(e, l, &l->target, action, 1, NAN, "level", NULL, "%s: instance takes traffic again", why);
     }
-    for (size_t i = 0; i < e->rules->n_services; i++) {
-        tt_group *g = &e->groups[i];
-        if (g->weights && g->loop == me && tt_since(e->now, g->commanded_at) >= TT_SECONDS(5)) tt_group_weights_off(e, g, why);
+    for (tt_group *g = tt_loop_groups(e, l, NULL); g; g = tt_loop_groups(e, l, g)) {
+        if (g->weights && tt_since(e->now, g->commanded_at) >= TT_SECONDS(5)) tt_group_weights_off(e, g, why);
     }
     if (tt_loop_idle(e, l)) finish(e, l, l->aborting ? "aborted" : "failed", why);
 }

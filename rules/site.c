@@ -71,14 +71,6 @@ bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **ret_groups, 
     return true;
 }
 
-tt_site *tt_site_of(tt_engine *e, const char *service, const char *dc) {
-    for (uint32_t i = 0; i < e->n_sites; i++) {
-        tt_site *s = &e->sites[i];
-        if (strcmp(tt_service_cname(e, s->service), service) == 0 && strcmp(tt_dc_cname(e, s), dc) == 0) return s;
-    }
-    return NULL;
-}
-
 double tt_home_share(const tt_engine *e, const tt_site *s) { return e->rules->services[s->service].dcs[s->dc].weight; }
 
 double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **source) {

@@ -295,9 +295,13 @@ bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *e
         return tt_doc_fail(err, TT_EVALUE, saved, "a saved engine state holds the lists loops, sites and groups");
     for (size_t i = 0; i < loops->n; i++)
         if (!get_loop(e, &loops->items[i], now)) {
-            e->n_loops = 0;
+            tt_loops_forget(e);
             return tt_doc_fail(err, TT_EVALUE, &loops->items[i], "this loop can't be read back");
         }
+    if (!tt_loops_restored(e)) {
+        tt_loops_forget(e);
+        return tt_fail(err, TT_ENOMEM, "memory is out");
+    }
     for (size_t i = 0; i < sites->n; i++) get_site(e, &sites->items[i], now);
     for (size_t i = 0; i < groups->n; i++) get_group(e, &groups->items[i], now);
     e->version = (uint64_t)integer(saved, "version");
@@ -310,5 +314,6 @@ bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *e
         tt_copy_text(e->frozen_reason, sizeof e->frozen_reason, text(f, "reason"));
     }
     e->reissue = true;
+    tt_loops_gather(e);
     return true;
 }

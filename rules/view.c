@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void key(tt_buf *b, const char *name) { tt_buf_printf(b, ",\"%s\":", name); }
@@ -76,13 +77,10 @@ static void actuator(tt_buf *b, bool *first, const tt_target *t, const char *act
 }
 
 static void actuators(const tt_engine *e, const tt_loop *l, tt_buf *b) {
-    int32_t me = (int32_t)(l - e->loops);
     bool first = true;
     char action[TT_NAME_MAX + 16];
     tt_buf_put(b, TT_SV(",\"actuators\":["));
-    for (uint32_t i = 0; i < e->n_sites; i++) {
-        const tt_site *s = &e->sites[i];
-        if (s->loop != me) continue;
+    for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s)) {
         tt_target t = {0};
         tt_copy_text(t.service, sizeof t.service, tt_sv_of(tt_service_cname(e, s->service)));
         tt_copy_text(t.dc, sizeof t.dc, tt_sv_of(tt_dc_cname(e, s)));
@@ -100,11 +98,10 @@ static void actuators(const tt_engine *e, const tt_loop *l, tt_buf *b) {
             actuator(b, &first, &f, action, s->level, "level", d->levels);
         }
     }
-    for (uint32_t i = 0; i < e->rules->n_services; i++) {
-        const tt_group *g = &e->groups[i];
-        if (!g->weights || g->loop != me) continue;
+    for (const tt_group *g = tt_loop_groups(e, l, NULL); g; g = tt_loop_groups(e, l, g)) {
+        if (!g->weights) continue;
         tt_target t = {0};
-        tt_copy_text(t.service, sizeof t.service, e->rules->services[i].name);
+        tt_copy_text(t.service, sizeof t.service, e->rules->services[g - e->groups].name);
         for (uint32_t k = 0; k < g->n_sites; k++) {
             snprintf(action, sizeof action, "weights:%.100s", tt_dc_cname(e, &e->sites[g->first_site + k]));
             actuator(b, &first, &t, action, g->share[k], "ratio", 1);
@@ -124,9 +121,8 @@ static const char *next_of(const tt_engine *e, const tt_loop *l, int64_t *in_ns)
     if (!tt_loop_is_open(l)) return "";
     if (l->aborting) return "take everything back";
     if (e->frozen) return "nothing: automation is frozen";
-    int32_t me = (int32_t)(l - e->loops);
-    for (uint32_t i = 0; i < e->n_sites; i++)
-        if (e->sites[i].loop == me && e->sites[i].acted && !e->sites[i].acknowledged) return "wait for the mesh to acknowledge";
+    for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s))
+        if (s->acted && !s->acknowledged) return "wait for the mesh to acknowledge";
     switch (l->phase) {
     case TT_PHASE_DETECTED: return l->plan && (l->plan->mode == TT_MODE_OBSERVE || l->plan->mode == TT_MODE_ADVISE) ? "only watch" : "act";
     case TT_PHASE_AWAITING_APPROVAL:
@@ -134,9 +130,8 @@ static const char *next_of(const tt_engine *e, const tt_loop *l, int64_t *in_ns)
         return "refuse, unless a person approves";
     case TT_PHASE_ACTING:
     case TT_PHASE_ESCALATED:
-        for (uint32_t i = 0; i < e->n_sites; i++) {
-            const tt_site *s = &e->sites[i];
-            if (s->loop != me || !s->acted) continue;
+        for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s)) {
+            if (!s->acted) continue;
             int64_t in = s->effective_at.ns + s->load.window_ns + e->cfg.ingest_ns - e->now.ns;
             if (in > *in_ns) *in_ns = in;
         }
@@ -242,34 +237,33 @@ static bool wanted(const tt_loop *l, tt_loops_filter f) {
     return f == TT_LOOPS_ALL || (f == TT_LOOPS_OPEN) == open;
 }
 
-/* ULIDs sort by their time: newest first is largest first. Ids are unique, so a page ends where the next begins. */
-static const tt_loop *newest_below(const tt_engine *e, tt_loops_filter f, tt_sv below) {
-    const tt_loop *best = NULL;
-    for (uint32_t i = 0; i < e->n_loops; i++) {
-        const tt_loop *l = &e->loops[i];
-        if (!wanted(l, f) || (below.n && tt_sv_cmp(tt_sv_of(l->id), below) >= 0)) continue;
-        if (!best || strcmp(l->id, best->id) > 0) best = l;
-    }
-    return best;
-}
+static int newest_first(const void *a, const void *b) { return strcmp((*(const tt_loop *const *)b)->id, (*(const tt_loop *const *)a)->id); }
 
 void tt_engine_loops_json(const tt_engine *e, tt_loops_filter f, tt_sv after, size_t limit, tt_buf *b) {
+    /* ULIDs sort by their time: newest first is largest first. Ids are unique, so a page ends where the next begins. */
+    const tt_loop **found = malloc((e->n_loops + 1) * sizeof *found);
+    if (!found) {
+        b->failed = true;
+        return;
+    }
+    size_t n = 0;
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (wanted(&e->loops[i], f) && (!after.n || tt_sv_cmp(tt_sv_of(e->loops[i].id), after) < 0)) found[n++] = &e->loops[i];
+    qsort(found, n, sizeof *found, newest_first);
+    size_t shown = n < limit ? n : limit;
     tt_buf_put(b, TT_SV("{\"items\":["));
-    const tt_loop *l = newest_below(e, f, after);
-    const char *last = NULL;
-    for (size_t i = 0; l && i < limit; i++) {
+    for (size_t i = 0; i < shown; i++) {
         if (i) tt_buf_put(b, TT_SV(","));
-        loop_head(e, l, b);
+        loop_head(e, found[i], b);
         tt_buf_put(b, TT_SV("}"));
-        last = l->id;
-        l = newest_below(e, f, tt_sv_of(last));
     }
     tt_buf_put(b, TT_SV("],\"next\":"));
-    if (l && last)
-        tt_buf_json_string(b, tt_sv_of(last));
+    if (shown && shown < n)
+        tt_buf_json_string(b, tt_sv_of(found[shown - 1]->id));
     else
         tt_buf_put(b, TT_SV("null"));
     tt_buf_put(b, TT_SV("}"));
+    free(found);
 }
 
 /* ---- the rest ---- */
