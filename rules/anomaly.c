@@ -84,13 +84,7 @@ static void expand(const vars *v, tt_sv text, char out[TT_NAME_MAX]) {
     tt_copy_text(out, TT_NAME_MAX, text);
 }
 
-static size_t literals(const tt_plan *p) {
-    size_t n = 0;
-    for (size_t i = 0; i < p->n_matchers; i++) n += p->matchers[i].pattern == NULL;
-    return n;
-}
-
-/* Most literal labels first, then the order written: the more specific plan answers. */
+/* In the order in which they answer; those beyond the last place are not chosen whatever happens. */
 static void match_plans(tt_engine *e, tt_anomaly *a) {
     a->n_matches = 0;
     for (size_t i = 0; i < e->rules->n_plans; i++) {
@@ -103,7 +97,8 @@ static void match_plans(tt_engine *e, tt_anomaly *a) {
         expand(&v, p->dc, m.target.dc);
         expand(&v, p->instance, m.target.instance);
         uint32_t at = a->n_matches;
-        while (at > 0 && literals(a->matches[at - 1].plan) < literals(p)) at--;
+        const char *why;
+        while (at > 0 && tt_plan_rank(p, a->matches[at - 1].plan, &why) < 0) at--;
         if (at >= TT_MATCHES_MAX) continue;
         uint32_t last = a->n_matches < TT_MATCHES_MAX ? a->n_matches : TT_MATCHES_MAX - 1;
         memmove(&a->matches[at + 1], &a->matches[at], (last - at) * sizeof a->matches[0]);
@@ -305,7 +300,7 @@ void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
         tt_index_drop(&e->anomaly_index, hash_of(a->anomaly, &a->labels, a->alert_key), i);
         a->anomaly = (uint32_t)k;
         TT_ASSERT(tt_index_add(&e->anomaly_index, hash_of(a->anomaly, &a->labels, a->alert_key), i)); /* there was room for it a moment ago */
-        a->refused_said = false;
+        a->refused = TT_REFUSED_NOTHING;
         tt_anomaly_delist(e, a);
         match_plans(e, a);
         tt_anomaly_enlist(e, a);

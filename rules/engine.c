@@ -27,8 +27,9 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
     e->slots = calloc(TT_TARGETS_MAX, sizeof *e->slots);
     e->out_decisions = calloc(e->cap_out, sizeof *e->out_decisions);
     e->events = calloc(TT_EVENTS_MAX, sizeof *e->events);
+    e->records = calloc(TT_RECORDS_MAX, sizeof *e->records);
     tt_series_init(&e->series, cfg->max_series);
-    bool ok = e->anomalies && e->loops && e->slots && e->out_decisions && e->events &&
+    bool ok = e->records && e->anomalies && e->loops && e->slots && e->out_decisions && e->events &&
               tt_sites_build(e, rules, &e->groups, &e->sites, &e->n_sites);
     ok = ok && tt_sites_enlist(&e->sites_by_name, rules, e->sites, e->n_sites);
     if (!ok) {
@@ -44,7 +45,10 @@ void tt_engine_free(tt_engine *e) {
     tt_series_free(&e->series);
     for (uint32_t i = 0; e->anomalies && i < e->n_anomalies; i++)
         if (e->anomalies[i].used) tt_labels_free(&e->anomalies[i].labels);
-    for (uint32_t i = 0; e->loops && i < e->n_loops; i++) free(e->loops[i].history);
+    for (uint32_t i = 0; e->loops && i < e->n_loops; i++) {
+        free(e->loops[i].history);
+        free(e->loops[i].not_chosen);
+    }
     free(e->anomalies);
     tt_index_free(&e->anomaly_index);
     tt_index_free(&e->anomalies_by_target);
@@ -57,6 +61,7 @@ void tt_engine_free(tt_engine *e) {
     free(e->slots);
     free(e->out_decisions);
     free(e->events);
+    free(e->records);
     free(e->groups);
     free(e->sites);
     free(e);

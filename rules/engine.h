@@ -139,7 +139,7 @@ void tt_engine_signals_json(const tt_engine *e, tt_buf *out);
 void tt_engine_anomalies_json(const tt_engine *e, tt_buf *out);
 void tt_engine_capacity_json(const tt_engine *e, tt_buf *out);
 void tt_engine_summary_json(const tt_engine *e, tt_buf *out);          /* loop counts by phase, frozen, worst signal */
-void tt_engine_plans_json(const tt_rules *r, tt_buf *out);
+void tt_engine_plans_json(const tt_engine *e, tt_buf *out);            /* each with how it has done: docs/contract.md, Plan */
 void tt_event_json(const tt_event *ev, uint64_t seq, tt_buf *out);
 
 size_t tt_engine_open_loops(const tt_engine *e);

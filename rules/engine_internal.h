@@ -9,10 +9,11 @@ enum {
     TT_EVENTS_MAX = 4096,
     TT_HISTORY_MAX = 600,
     TT_CHANNELS_MAX = 16,
-    TT_CLOSURE_MAX = 16,
     TT_TARGETS_MAX = 8192,
     TT_INSTANCES_MAX = 16384, /* anomaly instances */
     TT_MATCHES_MAX = 4,       /* plans that answer one anomaly instance */
+    TT_NOT_CHOSEN_MAX = 8,    /* remembered by a loop */
+    TT_RECORDS_MAX = 2 * TT_PLANS_MAX,
 };
 
 /* The signals the laws know by name (design, section 3). */
@@ -99,6 +100,18 @@ typedef struct {
     tt_target target;
 } tt_plan_match;
 
+/* Why no loop was opened, as it was told last. */
+typedef enum {
+    TT_REFUSED_NOTHING,
+    TT_REFUSED_BUSY,      /* another plan is there */
+    TT_REFUSED_DEEPER,    /* a service below is treated first */
+    TT_REFUSED_EXCLUSIVE, /* another plan of its group acts */
+    TT_REFUSED_FROZEN,
+    TT_REFUSED_PROTECTED,
+    TT_REFUSED_LOCKED_OUT,
+    TT_REFUSED_TOO_MANY,
+} tt_refusal;
+
 typedef struct {
     bool used;
     uint32_t anomaly;
@@ -109,7 +122,7 @@ typedef struct {
     tt_time first_sample; /* of the driver, when it became pending */
     tt_time last_sample;
     bool muted;           /* a person aborted the loop: not answered again before it has cleared */
-    bool refused_said;    /* why no loop was opened has been told */
+    tt_refusal refused;
     double value;
     bool value_known;
     uint32_t n_matches;
@@ -224,6 +237,25 @@ typedef struct {
     float v[TT_CHANNELS_MAX]; /* NAN: not known, or not in force */
 } tt_history;
 
+/* A plan that could have answered, or waits for this loop, and why it doesn't. */
+typedef struct {
+    char plan[TT_NAME_MAX];
+    tt_target target;
+    char why[240];
+} tt_not_chosen;
+
+/* How a plan has done, under the terms it has now: what an operator looks at before trusting it further. Loops are counted, reversals one by one. */
+#define TT_RECORD_COUNTS(X)                                                                                                                          \
+    X(opened) X(settled) X(escalated) X(reversals) X(lock_outs) X(recovered) X(cleared) X(aborted) X(refused) X(failed) X(superseded)
+typedef struct {
+    char plan[TT_NAME_MAX];
+    uint32_t terms_hash;
+    tt_wall since, last; /* the first loop was opened; something was last counted */
+#define TT_AS_COUNT(name) uint32_t name;
+    TT_RECORD_COUNTS(TT_AS_COUNT)
+#undef TT_AS_COUNT
+} tt_record;
+
 typedef struct {
     bool used;
     char id[TT_ULID_SIZE];
@@ -243,6 +275,7 @@ typedef struct {
     const char *ended; /* static text */
     uint32_t reversals;
     uint32_t rung;
+    uint32_t counted; /* in its plan's record: TT_COUNTED_... */
     tt_time locked_until;
     char why[256], next[64];
     int64_t hold_ns;
@@ -252,6 +285,8 @@ typedef struct {
     /* history */
     tt_history *history;
     uint32_t n_history, cap_history, head_history;
+    tt_not_chosen *not_chosen; /* n_not_chosen */
+    uint32_t n_not_chosen;
 } tt_loop;
 
 typedef struct {
@@ -307,6 +342,9 @@ struct tt_engine {
     char frozen_reason[256], frozen_by[64];
     tt_wall frozen_since;
     bool rules_changed;
+
+    tt_record *records; /* TT_RECORDS_MAX */
+    uint32_t n_records;
 };
 
 /* ---- series.c ---- */
@@ -382,8 +420,23 @@ double tt_home_share(const tt_engine *e, const tt_site *s);
 const char *tt_service_cname(const tt_engine *e, uint32_t service);
 const char *tt_dc_cname(const tt_engine *e, const tt_site *s);
 
+/* ---- choose.c ---- */
+void tt_loops_open(tt_engine *e); /* for each open anomaly the plan that answers it, where nothing forbids it */
+bool tt_plan_acts(const tt_plan *p);
+/* Which of two plans answers: negative when `a` goes first. *why is what speaks for the one that does. */
+int tt_plan_rank(const tt_plan *a, const tt_plan *b, const char **why);
+
+/* ---- record.c ---- */
+enum { TT_COUNTED_SETTLED = 1, TT_COUNTED_ESCALATED = 2 };
+void tt_record_opened(tt_engine *e, const tt_loop *l);
+void tt_record_phase(tt_engine *e, tt_loop *l); /* it has just been entered */
+void tt_record_reversal(tt_engine *e, const tt_loop *l);
+const tt_record *tt_record_of(const tt_engine *e, const tt_plan *p); /* NULL: it has never answered anything under these terms */
+tt_record *tt_record_add(tt_engine *e, tt_sv plan, uint32_t terms_hash);
+
 /* ---- loop.c ---- */
-void tt_loops_open(tt_engine *e);
+tt_loop *tt_loop_start(tt_engine *e, const tt_anomaly *a, const tt_plan_match *m); /* NULL: a ceiling was met, and told */
+void tt_loop_finish(tt_engine *e, tt_loop *l, const char *ended, const char *why);
 void tt_loops_step(tt_engine *e);
 void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why);
 void tt_loops_command(tt_engine *e, const tt_command *c);

@@ -64,7 +64,10 @@ bool tt_loops_restored(tt_engine *e) {
 }
 
 void tt_loops_forget(tt_engine *e) {
-    for (uint32_t i = 0; i < e->n_loops; i++) free(e->loops[i].history);
+    for (uint32_t i = 0; i < e->n_loops; i++) {
+        free(e->loops[i].history);
+        free(e->loops[i].not_chosen);
+    }
     memset(e->loops, 0, e->n_loops * sizeof *e->loops);
     e->n_loops = e->n_open = e->n_closed = e->oldest_closed = e->newest_closed = 0;
     tt_index_clear(&e->loops_by_id);

@@ -50,12 +50,14 @@ void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why) {
         if (!l->ended) l->ended = "recovered";
         if (why != l->why) snprintf(l->why, sizeof l->why, "%s", why);
         l->next[0] = 0;
+        tt_record_phase(e, l);
         char took[32];
         tt_format_duration(tt_since(e->now, l->opened_at) / TT_SECONDS(1) * TT_SECONDS(1), took, sizeof took);
         tt_emit(e, "loop_closed", l, "%s after %s: %s", l->ended, took, why);
         return;
     }
     if (why != l->why) snprintf(l->why, sizeof l->why, "%s", why);
+    tt_record_phase(e, l);
     tt_emit(e, "loop_phase", l, "%s -> %s: %s", from, tt_phase_name(next), why);
 }
 
@@ -104,6 +106,7 @@ static tt_loop *new_loop(tt_engine *e, const tt_target *target) {
     else
         e->n_loops++;
     free(l->history);
+    free(l->not_chosen);
     memset(l, 0, sizeof *l);
     make_ulid(e, l->id);
     l->number = e->loop_counter;
@@ -114,45 +117,6 @@ static tt_loop *new_loop(tt_engine *e, const tt_target *target) {
 }
 
 /* ---- birth ---- */
-
-static tt_loop *open_on(tt_engine *e, const tt_target *t) {
-    for (uint32_t i = 0; i < e->n_loops; i++)
-        if (tt_loop_is_open(&e->loops[i]) && tt_target_eq(&e->loops[i].target, t)) return &e->loops[i];
-    return NULL;
-}
-
-/* Why the target is left alone for now; NULL: it isn't. */
-static const char *locked_out(const tt_engine *e, const tt_target *t) {
-    for (uint32_t i = 0; i < e->n_loops; i++) {
-        const tt_loop *l = &e->loops[i];
-        if (!l->used || l->locked_until.ns <= e->now.ns || !tt_target_eq(&l->target, t)) continue;
-        return l->aborting ? "a person stopped the last loop here: hands off for as long as a lock-out lasts" : "the target is locked out after too many reversals";
-    }
-    return NULL;
-}
-
-static void refuse(tt_engine *e, tt_anomaly *a, const tt_plan_match *m, const char *kind, const char *why) {
-    if (a->refused_said) return;
-    a->refused_said = true;
-    tt_event *ev = tt_emit(e, kind, NULL, "plan %.*s is not started: %s", TT_SV_ARG(m->plan->name), why);
-    if (!ev) return;
-    ev->target = m->target;
-    tt_copy_text(ev->plan, sizeof ev->plan, m->plan->name);
-}
-
-/* When most of what one signal watches looks bad at once, the sensor is the likelier fault (design, invariant 8). */
-static bool suspect_sensor(tt_engine *e, uint32_t anomaly, uint32_t *ret_bad, uint32_t *ret_all) {
-    const tt_anomaly_def *d = &e->rules->anomalies[anomaly];
-    if (d->kind != TT_ANOMALY_WHEN) return false;
-    int signals[TT_EXPR_SIGNALS_MAX];
-    tt_expr_signals(d->when, signals);
-    uint32_t all = 0, bad = 0;
-    for (int32_t s = e->series.of_signal[signals[0]]; s >= 0; s = e->series.s[s].next_of_signal) all += tt_series_quality(e, &e->series.s[s]) == TT_Q_OK;
-    for (uint32_t i = 0; i < e->n_anomalies; i++) bad += e->anomalies[i].used && e->anomalies[i].anomaly == anomaly && e->anomalies[i].state == TT_AN_OPEN;
-    *ret_bad = bad;
-    *ret_all = all;
-    return all >= e->rules->guardrails.most_bad_min && (double)bad >= e->rules->guardrails.most_bad_share * (double)all;
-}
 
 /* A site that another loop has brought in is this loop's own from here: from the moment it may act, or the other's actions would end with a refusal. */
 static void take_site(tt_engine *e, tt_loop *l) {
@@ -168,9 +132,9 @@ static void take_site(tt_engine *e, tt_loop *l) {
     s->judged_at.ns = 0;
 }
 
-static void start(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
+tt_loop *tt_loop_start(tt_engine *e, const tt_anomaly *a, const tt_plan_match *m) {
     tt_loop *l = new_loop(e, &m->target);
-    if (!l) return;
+    if (!l) return NULL;
     l->plan = m->plan;
     l->plan_hash = m->plan->hash;
     tt_copy_text(l->plan_name, sizeof l->plan_name, m->plan->name);
@@ -183,58 +147,9 @@ static void start(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
     snprintf(l->why, sizeof l->why, "%s: %s%s", l->anomaly_name, a->value_known ? "value " : "alert firing", value);
     tt_emit(e, "loop_opened", l, "%s answers %s on %s%s%s (mode %s)", l->plan_name, l->anomaly_name, l->target.service, l->target.dc[0] ? " in " : "", l->target.dc,
             tt_mode_name(m->plan->mode));
+    tt_record_opened(e, l);
     if (m->plan->mode == TT_MODE_AUTO) take_site(e, l);
-}
-
-void tt_loops_open(tt_engine *e) {
-    for (uint32_t i = 0; i < e->n_anomalies; i++) {
-        tt_anomaly *a = &e->anomalies[i];
-        if (!a->used || a->state != TT_AN_OPEN || a->muted || !a->n_matches) continue;
-        const tt_plan_match *m = &a->matches[0];
-        tt_loop *already = open_on(e, &m->target);
-        if (already) {
-            if (strcmp(already->anomaly_name, e->rules->anomalies[a->anomaly].name.p) != 0) refuse(e, a, m, "not_chosen", "another loop already treats this target");
-            continue;
-        }
-        if (e->frozen) {
-            refuse(e, a, m, "guardrail", "automation is frozen");
-            continue;
-        }
-        if (tt_is_protected(e, m->target.service)) {
-            refuse(e, a, m, "guardrail", "the service is protected");
-            continue;
-        }
-        const char *locked = locked_out(e, &m->target);
-        if (locked) {
-            refuse(e, a, m, "guardrail", locked);
-            continue;
-        }
-        uint32_t bad, all;
-        if (suspect_sensor(e, a->anomaly, &bad, &all)) {
-            e->frozen = true;
-            e->frozen_since = e->wall;
-            snprintf(e->frozen_by, sizeof e->frozen_by, "guardrail");
-            snprintf(e->frozen_reason, sizeof e->frozen_reason, "%u of %u targets of %.*s look bad at once: the sensor is suspect", bad, all,
-                     TT_SV_ARG(e->rules->anomalies[a->anomaly].name));
-            tt_emit(e, "frozen", NULL, "%s. What is in force stays, nothing new is done until a person resumes", e->frozen_reason);
-            tt_emit(e, "page", NULL, "%s", e->frozen_reason);
-            continue;
-        }
-        uint32_t open = e->n_open;
-        if (open >= e->rules->guardrails.max_concurrent_loops) {
-            char why[96];
-            snprintf(why, sizeof why, "%u loops are open, guardrails.max_concurrent_loops is %u", open, e->rules->guardrails.max_concurrent_loops);
-            refuse(e, a, m, "guardrail", why);
-            continue;
-        }
-        a->refused_said = false;
-        for (uint32_t k = 1; k < a->n_matches; k++) {
-            tt_event *ev = tt_emit(e, "not_chosen", NULL, "plan %.*s matches too; %.*s is the more specific or the earlier one", TT_SV_ARG(a->matches[k].plan->name),
-                                   TT_SV_ARG(m->plan->name));
-            if (ev) ev->target = a->matches[k].target;
-        }
-        start(e, a, m);
-    }
+    return l;
 }
 
 tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l) {
@@ -301,7 +216,7 @@ static void let_go(tt_engine *e, tt_loop *l) {
     }
 }
 
-static void finish(tt_engine *e, tt_loop *l, const char *ended, const char *why) {
+void tt_loop_finish(tt_engine *e, tt_loop *l, const char *ended, const char *why) {
     let_go(e, l);
     l->ended = ended;
     tt_loop_enter(e, l, TT_PHASE_CLOSED, why);
@@ -310,6 +225,7 @@ static void finish(tt_engine *e, tt_loop *l, const char *ended, const char *why)
 void tt_loop_relapse(tt_engine *e, tt_loop *l, const char *why) {
     const tt_guardrails *g = &e->rules->guardrails;
     l->reversals++;
+    tt_record_reversal(e, l);
     l->violated_at = e->now;
     tt_emit(e, "relapse", l, "%s; reversal %u of %u, the next step back waits twice as long", why, l->reversals, g->lock_out_reversals);
     if (l->reversals < g->lock_out_reversals || l->locked_until.ns > e->now.ns) return;
@@ -341,7 +257,7 @@ static void shadow(tt_engine *e, tt_loop *l) {
         tt_emit(e, "hold", l, "mode %s: would use %s; nothing is done", tt_mode_name(l->plan->mode), steps);
         if (l->plan->mode == TT_MODE_ADVISE) tt_emit(e, "page", l, "%.*s: %s advises %s", TT_SV_ARG(l->plan->page), l->plan_name, steps);
     }
-    if (!tt_loop_anomaly(e, l)) finish(e, l, "cleared", "the anomaly is over; nothing had been done");
+    if (!tt_loop_anomaly(e, l)) tt_loop_finish(e, l, "cleared", "the anomaly is over; nothing had been done");
 }
 
 /* The way back for loops that were stopped or lost their plan: everything but weights at once, weights in quarters. */
@@ -362,7 +278,7 @@ static void wind_back(tt_engine *e, tt_loop *l) {
     for (tt_group *g = tt_loop_groups(e, l, NULL); g; g = tt_loop_groups(e, l, g)) {
         if (g->weights && tt_since(e->now, g->commanded_at) >= TT_SECONDS(5)) tt_group_weights_off(e, g, why);
     }
-    if (tt_loop_idle(e, l)) finish(e, l, l->aborting ? "aborted" : "failed", why);
+    if (tt_loop_idle(e, l)) tt_loop_finish(e, l, l->aborting ? "aborted" : "failed", why);
 }
 
 static void step(tt_engine *e, tt_loop *l) {
@@ -395,14 +311,17 @@ static void step(tt_engine *e, tt_loop *l) {
             if (l->plan->mode == TT_MODE_APPROVE) take_site(e, l);
             tt_loop_enter(e, l, TT_PHASE_ACTING, "approved");
         } else if (tt_since(e->now, l->phase_at) >= l->plan->approve_within_ns) {
-            if (l->plan->mode == TT_MODE_APPROVE)
-                finish(e, l, "refused", "nobody answered in time: refused, nothing was done");
-            else {
+            if (l->plan->mode == TT_MODE_APPROVE) {
+                /* Asked once: the same question again each time nobody answers would only teach people not to look. */
+                tt_anomaly *a = tt_loop_anomaly(e, l);
+                if (a) a->muted = true;
+                tt_loop_finish(e, l, "refused", "nobody answered in time: refused, nothing was done; asked again when the anomaly has been over");
+            } else {
                 l->paged = true; /* asked once: an unanswered step isn't asked for again */
                 tt_loop_enter(e, l, TT_PHASE_ACTING, "nobody approved the step in time: it is left out");
             }
         } else if (idle && l->plan->mode == TT_MODE_APPROVE && !tt_loop_anomaly(e, l))
-            finish(e, l, "cleared", "the anomaly is over; nothing had been done");
+            tt_loop_finish(e, l, "cleared", "the anomaly is over; nothing had been done");
         break;
     case TT_PHASE_ACTING:
     case TT_PHASE_ESCALATED:
@@ -421,7 +340,7 @@ static void step(tt_engine *e, tt_loop *l) {
         if (l->kept_known && !l->kept)
             tt_loop_enter(e, l, TT_PHASE_ACTING, "what the plan keeps is broken again");
         else if (idle && l->kept && !tt_loop_anomaly(e, l))
-            finish(e, l, "recovered", "what the plan keeps holds and nothing is in force");
+            tt_loop_finish(e, l, "recovered", "what the plan keeps holds and nothing is in force");
         break;
     case TT_PHASE_RECOVERING:
         if (l->kept_known && !l->kept && !idle)
@@ -429,7 +348,7 @@ static void step(tt_engine *e, tt_loop *l) {
         else if (l->kept_known && !l->kept && tt_since(e->now, l->kept_since) == 0 && tt_loop_anomaly(e, l))
             tt_loop_enter(e, l, TT_PHASE_ACTING, "the anomaly is back");
         else if (idle && l->kept && quiet >= theta && !tt_loop_anomaly(e, l))
-            finish(e, l, "recovered", "everything is taken back and what the plan keeps still holds");
+            tt_loop_finish(e, l, "recovered", "everything is taken back and what the plan keeps still holds");
         break;
     case TT_PHASE_FROZEN:
         l->reversals = 0; /* counted anew, or the next one would lock it out at once */
@@ -493,7 +412,7 @@ void tt_loops_command(tt_engine *e, const tt_command *c) {
         } else {
             tt_anomaly *a = tt_loop_anomaly(e, l);
             if (a) a->muted = true;
-            finish(e, l, "refused", "a person refused the plan; nothing was done");
+            tt_loop_finish(e, l, "refused", "a person refused the plan; nothing was done");
         }
         break;
     default: break;

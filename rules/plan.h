@@ -17,6 +17,7 @@ enum {
     TT_SERVICES_MAX = 1024,
     TT_DCS_MAX = 16,
     TT_CALLS_MAX = 32,
+    TT_CLOSURE_MAX = 64, /* a service and all it calls, near and far */
     TT_FEATURES_MAX = 8,
     TT_LEVELS_MAX = 8,
     TT_MATCHERS_MAX = 8,
@@ -112,6 +113,9 @@ typedef struct {
     size_t n_matchers;
     tt_label_match matchers[TT_MATCHERS_MAX];
     tt_mode mode;      /* default advise: a plan acts only when its author says so */
+    uint32_t priority; /* of plans that answer one target, the larger goes first; default 0 */
+    uint32_t order;    /* as written, over all documents */
+    tt_sv exclusive;   /* of the plans with this name one acts at a time; empty: none */
     tt_sv service, dc, instance; /* target: literal or $variable; dc and instance may be empty */
     size_t n_keep;
     const tt_expr *keep[TT_KEEPS_MAX];
@@ -125,6 +129,7 @@ typedef struct {
     int64_t approve_within_ns;/* `approval: {within: 5m}`: nobody answers by then: refused; default 5m */
     tt_sv page;               /* `otherwise: {page: team}`; may be empty */
     uint32_t hash;            /* of the plan's source text, shown with every decision */
+    uint32_t terms_hash;      /* of the same but for `mode`: what a success record is a record of */
     tt_pos pos;
 } tt_plan;
 
@@ -153,7 +158,8 @@ typedef struct {
 } tt_service_def;
 
 typedef struct {
-    uint32_t max_concurrent_loops; /* default 5 */
+    uint32_t max_concurrent_loops; /* sites acted on at once, default 5 */
+    int64_t correlate_ns;          /* a caller waits that long for a failing service below it to be found out; default 10s; 0: callers never wait */
     double max_capacity_removed;   /* default 40%, of a service's known capacity, by shift, cutover and eject together */
     size_t n_protected;
     tt_label_match protected_services[TT_PROTECTED_MAX]; /* matched on the service's name */

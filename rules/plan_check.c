@@ -50,10 +50,38 @@ static void follow(walk *w, uint32_t service) {
     w->state[service] = 2;
 }
 
+/* How many services there are below, itself among them; cut short above the most. */
+static size_t count_below(const tt_rules *r, uint32_t service, uint8_t seen[TT_SERVICES_MAX]) {
+    uint32_t queue[TT_CLOSURE_MAX + 1];
+    size_t n = 0;
+    queue[n++] = service;
+    seen[service] = 1;
+    for (size_t at = 0; at < n; at++)
+        for (size_t i = 0; i < r->services[queue[at]].n_calls && n <= TT_CLOSURE_MAX; i++) {
+            uint32_t c = r->services[queue[at]].calls[i];
+            if (seen[c]) continue;
+            seen[c] = 1;
+            queue[n++] = c;
+        }
+    return n;
+}
+
+/* What is below a service is looked at with it, hop by hop: silently leaving some out would judge it by the wrong bottleneck. */
+static void check_depth(tt_load *l, uint32_t service) {
+    uint8_t seen[TT_SERVICES_MAX] = {0};
+    const tt_service_def *s = &l->r->services[service];
+    if (!s->n_calls || count_below(l->r, service, seen) <= TT_CLOSURE_MAX) return;
+    tt_load_fail(l, TT_ELIMIT, l->services[service].calls[0],
+                 "service " TT_SV_FMT " and what it calls, near and far, are more than %d services: leave out of calls what can't be its bottleneck",
+                 TT_SV_ARG(s->name), TT_CLOSURE_MAX);
+}
+
 static void check_services(tt_load *l) {
     walk w = {.l = l};
+    size_t before = l->total;
     for (uint32_t i = 0; i < l->r->n_services; i++)
         if (w.state[i] == 0) follow(&w, i);
+    for (uint32_t i = 0; l->total == before && i < l->r->n_services; i++) check_depth(l, i);
 }
 
 /* ---- expressions ---- */

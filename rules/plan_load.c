@@ -470,20 +470,23 @@ static void load_guardrails(tt_load *l, const tt_doc *node) {
     static const char *const then_names[] = {"freeze"};
     tt_guardrails *g = &l->r->guardrails;
     *g = (tt_guardrails){.max_concurrent_loops = 5,
+                         .correlate_ns = TT_SECONDS(10),
                          .max_capacity_removed = 0.4,
                          .lock_out_reversals = 3,
                          .lock_out_for_ns = TT_SECONDS(1800),
                          .most_bad_share = 0.6,
                          .most_bad_min = 3};
     if (!node) return;
-    const tt_doc *loops = NULL, *removed = NULL, *protect = NULL, *lock = NULL, *most = NULL;
+    const tt_doc *loops = NULL, *removed = NULL, *protect = NULL, *lock = NULL, *most = NULL, *correlate = NULL;
     const tt_key keys[] = {{"max_concurrent_loops", &loops},
+                           {"correlate", &correlate},
                            {"max_capacity_removed", &removed},
                            {"protected", &protect},
                            {"lock_out", &lock},
                            {"most_targets_bad", &most}};
     tt_read_keys(l, node, "guardrails", "{max_concurrent_loops: 5, max_capacity_removed: 40%}", keys, TT_COUNT(keys));
     tt_get_count(l, loops, "max_concurrent_loops", 1, 10000, &g->max_concurrent_loops);
+    tt_get_duration(l, correlate, "correlate", 0, TT_SECONDS(600), &g->correlate_ns);
     tt_get_ratio(l, removed, "max_capacity_removed", true, &g->max_capacity_removed);
     if (lock) {
         const tt_doc *reversals = NULL, *hold = NULL;
@@ -540,6 +543,16 @@ static uint32_t hash_of(uint32_t h, const tt_doc *d) {
     return (h ^ 0xFF) * 16777619u; /* an end, so that ["ab"] is not ["a", "b"] */
 }
 
+/* Of a plan, whoever may let it act. */
+static uint32_t hash_of_terms(const tt_doc *d) {
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; d->kind == TT_DOC_MAP && i < d->n; i++) {
+        if (tt_sv_eq(d->keys[i].text, TT_SV("mode"))) continue;
+        h = hash_of(hash_of(h, &d->keys[i]), &d->items[i]);
+    }
+    return h;
+}
+
 tt_rules *tt_rules_load(const tt_doc *const docs[], size_t n_docs, const tt_matcher *matcher, tt_err errs[], size_t max_errs, size_t *n_errs) {
     tt_arena *arena = tt_arena_new(), *scratch = tt_arena_new();
     tt_rules *r = arena ? tt_arena_alloc(arena, sizeof(*r)) : NULL;
@@ -576,7 +589,9 @@ tt_rules *tt_rules_load(const tt_doc *const docs[], size_t n_docs, const tt_matc
         load_guardrails(&l, p.n[S_GUARDRAILS] ? p.item[S_GUARDRAILS][0] : NULL);
         for (size_t i = 0; i < p.n[S_PLANS]; i++) {
             tt_load_plan(&l, p.item[S_PLANS][i]);
-            if (r->n_plans) r->plans[r->n_plans - 1].hash = hash_of(2166136261u, l.plans[r->n_plans - 1].item);
+            if (!r->n_plans) continue;
+            r->plans[r->n_plans - 1].hash = hash_of(2166136261u, l.plans[r->n_plans - 1].item);
+            r->plans[r->n_plans - 1].terms_hash = hash_of_terms(l.plans[r->n_plans - 1].item);
         }
         tt_check_rules(&l);
         r->hash = 2166136261u;

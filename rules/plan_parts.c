@@ -310,7 +310,12 @@ static void load_steps(tt_load *l, const tt_doc *list, const tt_doc *item, tt_pl
             break;
         }
         for (size_t k = 0; l->total == before && k < p->n_steps; k++)
-            if (same_step(&p->steps[k], &st))
+            if (same_step(&p->steps[k], &st) && st.kind == TT_STEP_DEGRADE && !tt_sv_eq(p->steps[k].feature, st.feature))
+                tt_load_fail(l, TT_EVALUE, &it->keys[0],
+                             "a plan degrades one feature, since one number sizes its levels, and line %u has " TT_SV_FMT
+                             ": make this one a further level of it, or leave one out",
+                             p->steps[k].pos.line, TT_SV_ARG(p->steps[k].feature));
+            else if (same_step(&p->steps[k], &st))
                 tt_load_fail(l, TT_EVALUE, &it->keys[0], "this %s repeats the one at line %u: one knob has one step, put them together",
                              tt_step_name(st.kind), p->steps[k].pos.line);
         n->step[at] = &it->keys[0];
@@ -395,10 +400,11 @@ void tt_load_plan(tt_load *l, const tt_doc *item) {
     tt_plan *p = &r->plans[r->n_plans];
     tt_plan_nodes *n = &l->plans[r->n_plans];
     const tt_doc *name = NULL, *mode = NULL, *target = NULL, *keep = NULL, *steps = NULL, *settle = NULL, *recover = NULL, *approval = NULL,
-                 *no_data = NULL, *otherwise = NULL, *law = NULL;
+                 *no_data = NULL, *otherwise = NULL, *law = NULL, *priority = NULL, *exclusive = NULL;
     const tt_key keys[] = {{"name", &name},         {"on", &n->on},           {"mode", &mode},          {"target", &target},
                            {"keep", &keep},         {"steps", &steps},        {"settle", &settle},      {"recover", &recover},
-                           {"approval", &approval}, {"on_no_data", &no_data}, {"otherwise", &otherwise}, {"law", &law}};
+                           {"approval", &approval}, {"on_no_data", &no_data}, {"otherwise", &otherwise},
+                           {"law", &law},           {"priority", &priority},  {"exclusive", &exclusive}};
     size_t which = TT_MODE_ADVISE;
     *p = (tt_plan){.settle_hold_ns = TT_SECONDS(60),
                    .settle_within_ns = TT_SECONDS(600),
@@ -406,6 +412,7 @@ void tt_load_plan(tt_load *l, const tt_doc *item) {
                    .recover_step = 0.1,
                    .recover_every_ns = TT_SECONDS(30),
                    .approve_within_ns = TT_SECONDS(300)};
+    p->order = (uint32_t)r->n_plans;
     *n = (tt_plan_nodes){.item = item};
     tt_read_keys(l, item, "a plan", "{name: shed, on: {anomaly: overload}, target: {service: checkout}, keep: [...], steps: [...]}", keys,
                  TT_COUNT(keys));
@@ -422,6 +429,8 @@ void tt_load_plan(tt_load *l, const tt_doc *item) {
     n->bad = l->total != mark;
     tt_get_choice(l, mode, "mode", mode_names, TT_COUNT(mode_names), &which);
     p->mode = (tt_mode)which;
+    tt_get_count(l, priority, "priority", 0, 1000, &p->priority);
+    tt_get_name(l, exclusive, "exclusive", &p->exclusive);
     mark = l->total;
     tt_load_law(l, law, p);
     load_target(l, target, item, p, n);

@@ -14,13 +14,13 @@
     X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until) X(dependency_bad_at)        \
     X(base.acted_at) X(base.rate_at)
 #define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept)
-#define LOOP_COUNTS(X) X(plan_hash) X(reversals) X(rung)
+#define LOOP_COUNTS(X) X(plan_hash) X(reversals) X(rung) X(counted)
 #define LOOP_TIMES(X)                                                                                                                                \
     X(opened_at) X(phase_at) X(closed_at) X(kept_since) X(violated_at) X(locked_until) X(eject_at) X(relapse_at)
 #define LOOP_WALLS(X) X(opened) X(phase_wall) X(closed)
 #define LOOP_TEXTS(X) X(id) X(plan_name) X(anomaly_name) X(why)
 
-static const char *const ended_names[] = {"recovered", "escalated", "aborted", "failed", "refused", "cleared"};
+static const char *const ended_names[] = {"recovered", "escalated", "aborted", "failed", "refused", "cleared", "superseded"};
 
 /* ---- writing ---- */
 
@@ -104,7 +104,26 @@ static void put_loop(const tt_loop *l, tt_time now, tt_buf *b) {
 #define X(f) tt_buf_printf(b, ",\"%s_ms\":%lld", #f, (long long)l->f.ms);
     LOOP_WALLS(X)
 #undef X
-    tt_buf_printf(b, ",\"hold_ns\":%lld}", (long long)l->hold_ns);
+    tt_buf_printf(b, ",\"hold_ns\":%lld", (long long)l->hold_ns);
+    for (uint32_t i = 0; i < l->n_not_chosen; i++) {
+        tt_buf_put(b, i ? TT_SV(",{\"plan\":") : TT_SV(",\"not_chosen\":[{\"plan\":"));
+        tt_buf_json_string(b, tt_sv_of(l->not_chosen[i].plan));
+        tt_buf_put(b, TT_SV(",\"target\":"));
+        tt_target_json(&l->not_chosen[i].target, b);
+        put_text(b, "why", l->not_chosen[i].why);
+        tt_buf_put(b, TT_SV("}"));
+    }
+    tt_buf_put(b, l->n_not_chosen ? TT_SV("]}") : TT_SV("}"));
+}
+
+static void put_record(const tt_record *r, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{\"plan\":"));
+    tt_buf_json_string(b, tt_sv_of(r->plan));
+    tt_buf_printf(b, ",\"terms_hash\":%u,\"since_ms\":%lld,\"last_ms\":%lld", r->terms_hash, (long long)r->since.ms, (long long)r->last.ms);
+#define X(f) tt_buf_printf(b, ",\"%s\":%u", #f, r->f);
+    TT_RECORD_COUNTS(X)
+#undef X
+    tt_buf_put(b, TT_SV("}"));
 }
 
 void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
@@ -147,6 +166,11 @@ void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
         if (!first) tt_buf_put(b, TT_SV(","));
         first = false;
         put_loop(&e->loops[i], now, b);
+    }
+    tt_buf_put(b, TT_SV("],\"records\":["));
+    for (uint32_t i = 0; i < e->n_records; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        put_record(&e->records[i], b);
     }
     tt_buf_put(b, TT_SV("]}"));
 }
@@ -194,14 +218,41 @@ static int32_t loop_by_id(const tt_engine *e, tt_sv id) {
     return l ? (int32_t)(l - e->loops) : -1;
 }
 
+static void get_target(const tt_doc *d, tt_target *t) {
+    const tt_doc *from = tt_doc_get(d, TT_SV("target"));
+    tt_copy_text(t->service, TT_NAME_MAX, text(from, "service"));
+    tt_copy_text(t->dc, TT_NAME_MAX, text(from, "dc"));
+    tt_copy_text(t->instance, TT_NAME_MAX, text(from, "instance"));
+}
+
+static void get_not_chosen(tt_loop *l, const tt_doc *list) {
+    if (!list || list->kind != TT_DOC_SEQ || list->n == 0) return;
+    size_t n = list->n < TT_NOT_CHOSEN_MAX ? list->n : TT_NOT_CHOSEN_MAX;
+    l->not_chosen = calloc(n, sizeof *l->not_chosen);
+    for (size_t i = 0; l->not_chosen && i < n; i++) {
+        tt_not_chosen *c = &l->not_chosen[l->n_not_chosen++];
+        tt_copy_text(c->plan, sizeof c->plan, text(&list->items[i], "plan"));
+        get_target(&list->items[i], &c->target);
+        tt_copy_text(c->why, sizeof c->why, text(&list->items[i], "why"));
+    }
+}
+
+static void get_record(tt_engine *e, const tt_doc *d) {
+    tt_sv plan = text(d, "plan");
+    tt_record *r = plan.n ? tt_record_add(e, plan, (uint32_t)integer(d, "terms_hash")) : NULL;
+    if (!r) return;
+    r->since.ms = integer(d, "since_ms");
+    r->last.ms = integer(d, "last_ms");
+#define X(f) r->f = (uint32_t)integer(d, #f);
+    TT_RECORD_COUNTS(X)
+#undef X
+}
+
 static bool get_loop(tt_engine *e, const tt_doc *d, tt_time now) {
     if (e->n_loops == e->cfg.max_loops + e->cfg.max_closed) return false;
     tt_loop *l = &e->loops[e->n_loops];
     memset(l, 0, sizeof *l);
-    const tt_doc *t = tt_doc_get(d, TT_SV("target"));
-    tt_copy_text(l->target.service, TT_NAME_MAX, text(t, "service"));
-    tt_copy_text(l->target.dc, TT_NAME_MAX, text(t, "dc"));
-    tt_copy_text(l->target.instance, TT_NAME_MAX, text(t, "instance"));
+    get_target(d, &l->target);
     int phase = -1;
     for (int i = 0; i < TT_PHASE_COUNT; i++)
         if (tt_sv_eq(text(d, "phase"), tt_sv_of(tt_phase_name((tt_phase)i)))) phase = i;
@@ -227,6 +278,7 @@ static bool get_loop(tt_engine *e, const tt_doc *d, tt_time now) {
     l->hold_ns = integer(d, "hold_ns");
     for (size_t k = 0; k < e->rules->n_plans; k++)
         if (tt_sv_eq(e->rules->plans[k].name, tt_sv_of(l->plan_name)) && e->rules->plans[k].hash == l->plan_hash) l->plan = &e->rules->plans[k];
+    get_not_chosen(l, tt_doc_get(d, TT_SV("not_chosen")));
     l->used = true;
     e->n_loops++;
     return true;
@@ -304,6 +356,8 @@ bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *e
     }
     for (size_t i = 0; i < sites->n; i++) get_site(e, &sites->items[i], now);
     for (size_t i = 0; i < groups->n; i++) get_group(e, &groups->items[i], now);
+    const tt_doc *records = tt_doc_get(saved, TT_SV("records"));
+    for (size_t i = 0; records && records->kind == TT_DOC_SEQ && i < records->n; i++) get_record(e, &records->items[i]);
     e->version = (uint64_t)integer(saved, "version");
     e->loop_counter = (uint64_t)integer(saved, "loop_counter");
     const tt_doc *f = tt_doc_get(saved, TT_SV("frozen"));

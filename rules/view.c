@@ -188,6 +188,15 @@ static void loop_head(const tt_engine *e, const tt_loop *l, tt_buf *b) {
         if (i) tt_buf_put(b, TT_SV(","));
         tt_buf_json_string(b, tt_sv_of(tt_step_name(l->plan->steps[i].kind)));
     }
+    tt_buf_put(b, TT_SV("],\"not_chosen\":["));
+    for (uint32_t i = 0; i < l->n_not_chosen; i++) {
+        tt_buf_put(b, i ? TT_SV(",{\"plan\":") : TT_SV("{\"plan\":"));
+        tt_buf_json_string(b, tt_sv_of(l->not_chosen[i].plan));
+        key(b, "target");
+        tt_target_json(&l->not_chosen[i].target, b);
+        text(b, "why", l->not_chosen[i].why);
+        tt_buf_put(b, TT_SV("}"));
+    }
     tt_buf_put(b, TT_SV("],\"allowed\":["));
     if (tt_loop_is_open(l) && !l->aborting) {
         tt_buf_put(b, TT_SV("\"abort\""));
@@ -364,7 +373,20 @@ void tt_engine_summary_json(const tt_engine *e, tt_buf *b) {
     tt_buf_put(b, TT_SV("}"));
 }
 
-void tt_engine_plans_json(const tt_rules *r, tt_buf *b) {
+static void record(const tt_record *r, tt_buf *b) {
+    static const tt_record none;
+    if (!r) r = &none;
+    tt_buf_put(b, TT_SV("{\"since_ms\":"));
+    tt_buf_printf(b, r->since.ms ? "%lld" : "null", (long long)r->since.ms);
+    wall(b, "last_ms", r->last);
+#define X(f) tt_buf_printf(b, ",\"%s\":%u", #f, r->f);
+    TT_RECORD_COUNTS(X)
+#undef X
+    tt_buf_put(b, TT_SV("}"));
+}
+
+void tt_engine_plans_json(const tt_engine *e, tt_buf *b) {
+    const tt_rules *r = e->rules;
     tt_buf_put(b, TT_SV("{\"items\":["));
     for (size_t i = 0; i < r->n_plans; i++) {
         const tt_plan *p = &r->plans[i];
@@ -372,6 +394,8 @@ void tt_engine_plans_json(const tt_rules *r, tt_buf *b) {
         tt_buf_json_string(b, p->name);
         text(b, "mode", tt_mode_name(p->mode));
         text(b, "law", tt_law_name(p->law));
+        tt_buf_printf(b, ",\"priority\":%u", p->priority);
+        if (p->exclusive.n) textv(b, "exclusive", p->exclusive);
         textv(b, "anomaly", r->anomalies[p->anomaly].name);
         text(b, "file", p->pos.file ? p->pos.file : "");
         tt_buf_printf(b, ",\"line\":%u,\"hash\":\"%08x\",\"target\":{\"service\":", p->pos.line, p->hash);
@@ -388,7 +412,9 @@ void tt_engine_plans_json(const tt_rules *r, tt_buf *b) {
             if (k) tt_buf_put(b, TT_SV(","));
             tt_buf_json_string(b, tt_sv_of(tt_step_name(p->steps[k].kind)));
         }
-        tt_buf_put(b, TT_SV("]}"));
+        tt_buf_put(b, TT_SV("],\"record\":"));
+        record(tt_record_of(e, p), b);
+        tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, TT_SV("]}"));
 }

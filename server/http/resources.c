@@ -76,7 +76,7 @@ void tt_get_engine_list(tt_req *r) {
     tt_engine *e = tt_app_lock(r->h->app, &rules);
     switch (tt_req_route(r)->arg) {
     case LIST_PLANS:
-        tt_engine_plans_json(rules, &out);
+        tt_engine_plans_json(e, &out);
         break;
     case LIST_SIGNALS:
         tt_engine_signals_json(e, &out);

@@ -16,28 +16,33 @@ static void tell(const tt_err *err) {
     fprintf(stderr, "%s\n", line);
 }
 
+static tt_rules *load(const hand *h, const char *text) {
+    tt_arena *arena = tt_arena_new();
+    tt_err errs[8];
+    size_t n = 0;
+    tt_rules *r = NULL;
+    const tt_doc *doc = tt_yaml_parse(arena, "hand.yaml", tt_sv_of(text), NULL, &errs[0]);
+    if (doc)
+        r = tt_rules_load(&doc, 1, h->matcher, errs, TT_COUNT(errs), &n);
+    else
+        n = 1;
+    for (size_t i = 0; !r && i < n; i++) tell(&errs[i]);
+    if (!r) fprintf(stderr, "%s\n", text);
+    tt_arena_free(arena);
+    return r;
+}
+
 bool hand_open(hand *h, const char *text) {
     memset(h, 0, sizeof *h);
     h->acks = true;
     h->matcher = tt_pcre_matcher_new();
-    tt_arena *arena = tt_arena_new();
-    tt_err errs[8];
-    size_t n = 0;
-    const tt_doc *doc = tt_yaml_parse(arena, "hand.yaml", tt_sv_of(text), NULL, &errs[0]);
-    if (doc)
-        h->rules = tt_rules_load(&doc, 1, h->matcher, errs, TT_COUNT(errs), &n);
-    else
-        n = 1;
-    for (size_t i = 0; !h->rules && i < n; i++) tell(&errs[i]);
-    tt_arena_free(arena);
-    tt_engine_config cfg;
-    tt_engine_config_default(&cfg);
-    cfg.max_series = 4096;
-    cfg.max_loops = 32;
-    cfg.max_closed = 32;
-    if (h->rules) h->engine = tt_engine_new(h->rules, &cfg);
+    tt_engine_config_default(&h->cfg);
+    h->cfg.max_series = 4096;
+    h->cfg.max_loops = 32;
+    h->cfg.max_closed = 32;
+    h->rules = load(h, text);
+    if (h->rules) h->engine = tt_engine_new(h->rules, &h->cfg);
     if (h->engine) return true;
-    fprintf(stderr, "%s\n", text);
     hand_close(h);
     return false;
 }
@@ -69,14 +74,13 @@ void hand_set(hand *h, const char *name, const char *labels, double value) {
     v->value = value;
 }
 
-static void append(hand *h, const char *line) {
-    size_t n = strlen(h->log), add = strlen(line);
-    if (n + add + 1 < sizeof h->log) memcpy(h->log + n, line, add + 1);
-    if (getenv("TT_VERBOSE")) fputs(line, stdout);
+static void append(char to[HAND_LOG], const char *line) {
+    size_t n = strlen(to), add = strlen(line);
+    if (n + add + 1 < HAND_LOG) memcpy(to + n, line, add + 1);
 }
 
 static void write_down(hand *h) {
-    char line[800];
+    char line[1400];
     for (size_t i = 0; i < h->out.n_events; i++) {
         const tt_event *ev = &h->out.events[i];
         bool action = strcmp(ev->kind, "action") == 0;
@@ -86,7 +90,12 @@ static void write_down(hand *h) {
                      ev->reason);
         else
             snprintf(line, sizeof line, "%lld %s: %s\n", (long long)(h->elapsed_ns / TT_SECONDS(1)), ev->kind, ev->reason);
-        append(h, line);
+        append(h->log, line);
+        if (getenv("TT_VERBOSE")) fputs(line, stdout);
+        const tt_target *t = &ev->target;
+        snprintf(line, sizeof line, "%s %s %s%s%s%s%s: %s\n", ev->kind, ev->plan, t->service, t->dc[0] ? "/" : "", t->dc, t->instance[0] ? "/" : "",
+                 t->instance, ev->reason);
+        append(h->said, line);
     }
     h->n_decisions += (uint32_t)h->out.n_decisions;
 }
@@ -115,10 +124,11 @@ static void tick(hand *h) {
     obs.polls = polls;
     obs.measurements = m;
     obs.acks = acks;
-    obs.commands = &h->command;
-    obs.n_commands = h->has_command;
+    obs.commands = h->commands;
+    obs.n_commands = h->n_commands;
+    if (h->more) h->more(h, &obs);
     tt_engine_tick(h->engine, &obs, &h->out);
-    h->has_command = false;
+    h->n_commands = 0;
     write_down(h);
 }
 
@@ -160,13 +170,8 @@ bool hand_restart(hand *h) {
     tt_arena *arena = tt_arena_new();
     tt_err err = {0};
     const tt_doc *saved = tt_yaml_parse(arena, "saved", (tt_sv){b.p, b.n}, &tt_yaml_state_limits, &err);
-    tt_engine_config cfg;
-    tt_engine_config_default(&cfg);
-    cfg.max_series = 4096;
-    cfg.max_loops = 32;
-    cfg.max_closed = 32;
-    cfg.epoch = 2;
-    tt_engine *fresh = tt_engine_new(h->rules, &cfg);
+    h->cfg.epoch++;
+    tt_engine *fresh = tt_engine_new(h->rules, &h->cfg);
     bool ok = saved && tt_engine_restore(fresh, saved, now, &err);
     if (!ok) tell(&err);
     tt_engine_free(h->engine);
@@ -182,8 +187,67 @@ void hand_abort(hand *h) {
     tt_engine_loops_json(h->engine, TT_LOOPS_OPEN, TT_SV(""), 1, &b);
     const char *id = b.p ? strstr(b.p, "\"id\":\"") : NULL;
     TT_ASSERT(id);
-    h->command = (tt_command){.kind = TT_CMD_ABORT, .actor = TT_SV("ada"), .reason = TT_SV("enough")};
-    memcpy(h->command.loop, id + 6, TT_ULID_SIZE - 1);
-    h->has_command = true;
+    hand_command(h, TT_CMD_ABORT, id + 6);
     tt_buf_free(&b);
+}
+
+tt_command *hand_command(hand *h, tt_command_kind kind, const char *loop_id) {
+    TT_ASSERT(h->n_commands < HAND_COMMANDS);
+    tt_command *c = &h->commands[h->n_commands++];
+    *c = (tt_command){.kind = kind, .actor = TT_SV("ada"), .reason = TT_SV("enough")};
+    if (loop_id) snprintf(c->loop, sizeof c->loop, "%s", loop_id);
+    return c;
+}
+
+bool hand_reload(hand *h, const char *text) {
+    tt_rules *r = load(h, text);
+    if (!r) return false;
+    tt_engine_set_rules(h->engine, r);
+    tt_rules_free(h->rules);
+    h->rules = r;
+    return true;
+}
+
+int hand_said(const hand *h, const char *head, const char *text) {
+    int n = 0;
+    for (const char *line = h->said; *line;) {
+        size_t len = strcspn(line, "\n");
+        char one[1024];
+        snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : sizeof one - 1), line);
+        n += strncmp(one, head, strlen(head)) == 0 && (!text || strstr(one, text));
+        line += len + (line[len] == '\n');
+    }
+    return n;
+}
+
+void hand_hush(hand *h) {
+    h->said[0] = 0;
+}
+
+static const char *keep(tt_buf *b) {
+    static char text[1 << 18];
+    snprintf(text, sizeof text, "%s", b->p ? b->p : "");
+    tt_buf_free(b);
+    return text;
+}
+
+const char *hand_loops(hand *h) {
+    tt_buf b;
+    tt_buf_init(&b, 1 << 20);
+    tt_engine_loops_json(h->engine, TT_LOOPS_ALL, TT_SV(""), 64, &b);
+    return keep(&b);
+}
+
+const char *hand_plans(hand *h) {
+    tt_buf b;
+    tt_buf_init(&b, 1 << 20);
+    tt_engine_plans_json(h->engine, &b);
+    return keep(&b);
+}
+
+const char *hand_summary(hand *h) {
+    tt_buf b;
+    tt_buf_init(&b, 1 << 20);
+    tt_engine_summary_json(h->engine, &b);
+    return keep(&b);
 }

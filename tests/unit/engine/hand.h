@@ -5,7 +5,7 @@
 
 #include "engine.h"
 
-enum { HAND_VALUES = 256, HAND_LOG = 65536 };
+enum { HAND_VALUES = 256, HAND_LOG = 65536, HAND_COMMANDS = 8 };
 
 typedef struct {
     char name[TT_NAME_MAX];
@@ -16,7 +16,8 @@ typedef struct {
     tt_quality quality;
 } hand_value;
 
-typedef struct {
+typedef struct hand hand;
+struct hand {
     tt_matcher *matcher;
     tt_rules *rules;
     tt_engine *engine;
@@ -27,9 +28,12 @@ typedef struct {
     uint32_t n_actions, n_decisions;
     bool acks;
     char log[HAND_LOG]; /* "12 limit - 100\n": second, action, from, to; other events as "12 kind: reason\n" */
-    tt_command command; /* taken by the next tick */
-    bool has_command;
-} hand;
+    char said[HAND_LOG]; /* "kind plan service/dc: reason\n", actions too */
+    tt_command commands[HAND_COMMANDS]; /* taken by the next tick */
+    size_t n_commands;
+    void (*more)(hand *h, tt_observations *obs); /* what is observed besides, each tick; may be NULL */
+    tt_engine_config cfg;
+};
 
 bool hand_open(hand *h, const char *rules_text); /* the reason of a failure is printed */
 void hand_close(hand *h);
@@ -40,6 +44,15 @@ void hand_run(hand *h, int seconds);
 double hand_act(hand *h, const char *service, const char *dc, tt_act_kind kind, const char *name);
 bool hand_anything(hand *h);
 bool hand_restart(hand *h); /* saved, restored on a new engine */
-void hand_abort(hand *h);   /* the newest loop */
+bool hand_reload(hand *h, const char *rules_text);
+void hand_abort(hand *h); /* the newest loop */
+tt_command *hand_command(hand *h, tt_command_kind kind, const char *loop_id); /* by ada; for the caller to add to before the next tick */
+/* How many lines of `said` begin with `head` and hold `text` (NULL: any). */
+int hand_said(const hand *h, const char *head, const char *text);
+void hand_hush(hand *h); /* forgets what was said */
+/* What people see, as JSON; the text is good until the next call. */
+const char *hand_loops(hand *h);
+const char *hand_plans(hand *h);
+const char *hand_summary(hand *h);
 
 #endif

@@ -98,6 +98,12 @@ static void keys_and_types(void **state) {
         {"max: 80%", "max: @lots", "not a share"},
         {"max_concurrent_loops: 7", "max_concurrent_loops: @0", "out of range: write 1 to 10000"},
         {"max_concurrent_loops: 7", "max_concurrent_loops: @1.5", "not a whole number"},
+        {"guardrails:\n", "guardrails:\n  correlate: @20m\n", "out of range: write 0s to 10m"},
+        {"mode: auto", "mode: auto\n    priority: @1001", "out of range: write 0 to 1000"},
+        {"mode: auto", "mode: auto\n    priority: @high", "not a whole number"},
+        {"mode: auto", "mode: auto\n    exclusive: @[a]", "exclusive is one value"},
+        {"      - limit: {by: measured_capacity, keep: [critical, normal]}\n", "      - @degrade: {service: checkout, feature: ads, levels: 1, gain: [1.2]}\n",
+         "a plan degrades one feature, since one number sizes its levels, and line"},
         {"mode: auto", "mode: @atuo", "mode \"atuo\" is not known: did you mean \"auto\"?"},
         {"mode: auto", "mode: @robot", "write one of observe, advise, approve, auto"},
     };
@@ -257,7 +263,7 @@ static void plans(void **state) {
         {"shift: {from: $dc, max: 40%}", "shift: {from: @dc-b, max: 40%}", "shift.from \"dc-b\" is not the target's data center"},
         {"shift: {from: $dc, max: 40%}", "shift: {from: $dc, max: 40%, approve: @required}", "approve is asked for a cutover only, not for shift"},
         {"limit: {by: measured_capacity,", "limit: {approve: @required,", "approve is asked for a cutover only, not for limit"},
-        {"steps: [limit: {}]", "steps: [degrade: {feature: x, gain: [2]}, @degrade: {feature: y, gain: [2]}]", "this degrade repeats the one"},
+        {"steps: [limit: {}]", "steps: [degrade: {feature: x, gain: [2]}, @degrade: {feature: y, gain: [2]}]", "a plan degrades one feature, since one number sizes its levels, and line"},
         {"approve: required", "approve: @yes", "approve \"yes\" is not known: write one of required"},
         {"{service: checkout, dc: dc-a}", "{service: @chekout, dc: dc-a}",
          "target.service \"chekout\" is not declared under services: did you mean \"checkout\"?"},
@@ -410,9 +416,25 @@ static void no_room_for_errors(void **state) {
     tt_arena_free(arena);
 }
 
+/* What a service calls, near and far, is judged with it: one hop more than there is room for is told, not left out. */
+static void calls_go_only_so_deep(void **state) {
+    (void)state;
+    for (int deep = TT_CLOSURE_MAX; deep <= TT_CLOSURE_MAX + 1; deep++) {
+        char text[16384];
+        size_t n = (size_t)snprintf(text, sizeof text, "services:\n");
+        for (int i = 0; i < deep; i++) {
+            n += (size_t)snprintf(text + n, sizeof text - n, "  - {name: s%d, dcs: [a]", i);
+            if (i + 1 < deep) n += (size_t)snprintf(text + n, sizeof text - n, ", calls: [%ss%d]", i == 0 && deep > TT_CLOSURE_MAX ? "@" : "", i + 1);
+            n += (size_t)snprintf(text + n, sizeof text - n, "}\n");
+        }
+        expect("a chain of calls", text, "service s0 and what it calls, near and far, are more than 64 services");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys_and_types), cmocka_unit_test(names),
+        cmocka_unit_test(keys_and_types), cmocka_unit_test(calls_go_only_so_deep),
+        cmocka_unit_test(names),
         cmocka_unit_test(services),       cmocka_unit_test(anomalies),
         cmocka_unit_test(variables),      cmocka_unit_test(plans),
         cmocka_unit_test(crossed),        cmocka_unit_test(over_files),

@@ -82,6 +82,7 @@ static void nothing_said(void **state) {
     print_errs(&l);
     assert_non_null(l.rules);
     const tt_guardrails *g = &l.rules->guardrails;
+    assert_true(g->correlate_ns == TT_SECONDS(10) && l.rules->plans[0].priority == 0 && !l.rules->plans[0].exclusive.n);
     assert_true(g->max_concurrent_loops == 5 && g->max_capacity_removed == 0.4 && g->lock_out_reversals == 3 &&
                 g->lock_out_for_ns == TT_SECONDS(1800));
     assert_true(g->most_bad_share == 0.6 && g->most_bad_min == 3 && g->n_protected == 0);
