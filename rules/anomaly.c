@@ -9,35 +9,13 @@ const char *tt_anomaly_state_name(tt_anomaly_state s) {
     return names[s];
 }
 
-typedef struct {
-    const tt_engine *e;
-    tt_where where;
-    double first;
-    bool first_known, first_seen;
-} reader;
-
-static bool read_signal(void *ctx, int signal, double *ret) {
-    reader *r = ctx;
-    tt_reading v = tt_read_signal(r->e, signal, &r->where);
-    if (!r->first_seen) {
-        r->first_seen = true;
-        r->first_known = v.known;
-        r->first = v.value;
-    }
-    if (v.known) *ret = v.value;
-    return v.known;
-}
-
-static tt_where where_of(const tt_labels *l) {
-    return (tt_where){tt_labels_get(l, TT_SV("service")), tt_labels_get(l, TT_SV("dc")), tt_labels_get(l, TT_SV("instance")), tt_labels_get(l, TT_SV("priority")), l};
-}
-
 /* ---- which plans answer ---- */
 
 typedef struct {
     tt_sv name[TT_VARS_MAX];
     char value[TT_VARS_MAX][TT_NAME_MAX];
     size_t n;
+    const tt_labels *labels; /* the anomaly's own: what an alert's patterns made is among them */
 } vars;
 
 static bool matches(tt_engine *e, const tt_plan *p, const tt_labels *labels, vars *v) {
@@ -78,7 +56,7 @@ static void expand(const vars *v, tt_sv text, char out[TT_NAME_MAX]) {
                 memcpy(out, v->value[i], TT_NAME_MAX);
                 return;
             }
-        out[0] = 0;
+        tt_copy_text(out, TT_NAME_MAX, tt_labels_get(v->labels, name));
         return;
     }
     tt_copy_text(out, TT_NAME_MAX, text);
@@ -90,7 +68,7 @@ static void match_plans(tt_engine *e, tt_anomaly *a) {
     for (size_t i = 0; i < e->rules->n_plans; i++) {
         const tt_plan *p = &e->rules->plans[i];
         if (p->anomaly != a->anomaly) continue;
-        vars v = {.n = 0};
+        vars v = {.labels = &a->labels};
         if (!matches(e, p, &a->labels, &v)) continue;
         tt_plan_match m = {.plan = p};
         expand(&v, p->service, m.target.service);
@@ -180,25 +158,24 @@ static void say_target(tt_event *ev, const tt_anomaly *a) {
 
 static void open_it(tt_engine *e, tt_anomaly *a) {
     const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
-    char labels[256], value[32] = "";
+    char labels[256];
     label_text(&a->labels, labels, sizeof labels);
     a->state = TT_AN_OPEN;
     a->since = e->now;
     a->since_wall = e->wall;
-    tt_event *ev;
-    if (d->kind == TT_ANOMALY_ALERT) {
-        tt_sv name = tt_labels_get(&a->labels, TT_SV("alertname"));
-        ev = tt_emit(e, "anomaly_opened", NULL, TT_SV_FMT " (%s): alert " TT_SV_FMT " is firing", TT_SV_ARG(d->name), labels, TT_SV_ARG(name));
-    } else {
-        char dur[32];
-        tt_format_duration(d->for_ns, dur, sizeof dur);
-        if (a->value_known) tt_num(value, sizeof value, a->value);
-        int first[TT_EXPR_SIGNALS_MAX];
-        tt_expr_signals(d->when, first);
-        ev = tt_emit(e, "anomaly_opened", NULL, TT_SV_FMT " (%s): " TT_SV_FMT " has held for %s; " TT_SV_FMT " is %s", TT_SV_ARG(d->name), labels,
-                     TT_SV_ARG(tt_expr_text(d->when)), dur, TT_SV_ARG(e->rules->signals[first[0]].name), value);
-    }
+    tt_buf why, detail;
+    tt_buf_init(&why, 400);
+    tt_trigger_say(e, a, &why);
+    tt_event *ev = tt_emit(e, "anomaly_opened", NULL, TT_SV_FMT " (%s): %s", TT_SV_ARG(d->name), labels, why.p ? why.p : "");
+    tt_buf_free(&why);
     say_target(ev, a);
+    if (!ev) return;
+    tt_buf_init(&detail, sizeof ev->detail - 1);
+    tt_buf_put(&detail, TT_SV("{"));
+    tt_trigger_detail(e, a, &detail);
+    tt_buf_put(&detail, TT_SV("}"));
+    if (!detail.failed) memcpy(ev->detail, detail.p, detail.n + 1);
+    tt_buf_free(&detail);
 }
 
 static void clear_it(tt_engine *e, tt_anomaly *a) {
@@ -209,32 +186,30 @@ static void clear_it(tt_engine *e, tt_anomaly *a) {
     drop(e, a);
 }
 
-static void step_one(tt_engine *e, uint32_t k, tt_series *driver) {
+static void step_one(tt_engine *e, uint32_t k, const tt_labels *labels, tt_anomaly *a, const tt_verdict *v) {
     const tt_anomaly_def *d = &e->rules->anomalies[k];
-    reader r = {.e = e, .where = where_of(&driver->labels)};
-    tt_truth truth = tt_expr_eval(d->when, read_signal, &r);
-    tt_anomaly *a = find(e, k, &driver->labels, "");
     if (!a) {
-        if (truth != TT_TRUE) return;
-        a = add(e, k, &driver->labels, "");
+        if (v->when != TT_TRUE) return;
+        a = add(e, k, labels, "");
         if (!a) return;
-        a->first_sample = driver->at;
+        a->first_sample = v->at;
     }
-    a->value_known = r.first_known;
-    a->value = r.first;
-    if (r.first_known) a->last_sample = driver->at;
+    a->value_known = v->value_known;
+    a->value = v->value;
+    a->found = v->found;
+    if (v->value_known || d->kind == TT_ANOMALY_ABSENT) a->last_sample = v->at;
     switch (a->state) {
     case TT_AN_PENDING:
-        if (truth != TT_TRUE) {
+        if (v->when != TT_TRUE) {
             drop(e, a); /* unknown counts too: an anomaly needs unbroken evidence */
             return;
         }
         /* Held for `for`, and seen in more than one sample when there is a `for` at all. Samples come a hair early or late: a quarter of their interval is
          * finer than they can tell, and without it every `for` that is a multiple of it would take one interval more, half of the time. */
-        if (tt_since(e->now, a->since) + e->rules->signals[driver->signal].every_ns / 4 >= d->for_ns && (d->for_ns == 0 || a->last_sample.ns > a->first_sample.ns)) open_it(e, a);
+        if (tt_since(e->now, a->since) + e->rules->signals[d->signal].every_ns / 4 >= d->for_ns && (d->for_ns == 0 || a->last_sample.ns > a->first_sample.ns)) open_it(e, a);
         break;
     case TT_AN_OPEN:
-        if (truth == TT_FALSE) {
+        if (v->clear == TT_TRUE) {
             a->state = TT_AN_CLEARING;
             a->since = e->now;
         }
@@ -242,10 +217,10 @@ static void step_one(tt_engine *e, uint32_t k, tt_series *driver) {
         clear_it(e, a);
         break;
     case TT_AN_CLEARING:
-        if (truth == TT_TRUE) {
+        if (v->clear == TT_FALSE) {
             a->state = TT_AN_OPEN;
             a->since = e->now;
-        } else if (truth == TT_UNKNOWN)
+        } else if (v->clear == TT_UNKNOWN)
             a->since = e->now;
         else if (tt_since(e->now, a->since) >= d->clear_ns)
             clear_it(e, a);
@@ -253,38 +228,111 @@ static void step_one(tt_engine *e, uint32_t k, tt_series *driver) {
     }
 }
 
+static void judged(tt_engine *e, uint32_t k, tt_series *driver, const tt_verdict *v) { step_one(e, k, &driver->labels, find(e, k, &driver->labels, ""), v); }
+
+static void look_at(tt_engine *e, uint32_t k, tt_series *driver) {
+    const tt_labels none = {0}, *labels = driver ? &driver->labels : &none;
+    tt_anomaly *a = find(e, k, labels, "");
+    tt_verdict v;
+    tt_trigger_judge(e, k, driver, a != NULL, &v);
+    step_one(e, k, labels, a, &v);
+}
+
+/* ---- alerts ---- */
+
+static bool alert_matches(tt_engine *e, const tt_anomaly_def *d, const tt_label_match *m, tt_sv subject, tt_label made[], size_t *n_made) {
+    if (!subject.p) return false;
+    if (!m->pattern) return tt_sv_eq(m->literal, subject);
+    tt_sv groups[TT_MATCH_GROUPS_MAX];
+    const tt_matcher *mt = e->rules->matcher;
+    switch (mt->match(mt->ctx, m->pattern, subject, groups)) {
+    case TT_MATCH_NO: return false;
+    case TT_MATCH_LIMIT:
+        tt_emit(e, "limit_reached", NULL, "anomaly " TT_SV_FMT ": pattern " TT_SV_FMT " ran away on " TT_SV_FMT "=" TT_SV_FMT " and counts as no match; simplify it", TT_SV_ARG(d->name),
+                TT_SV_ARG(m->text), TT_SV_ARG(m->label), TT_SV_ARG(subject));
+        return false;
+    case TT_MATCH_YES: break;
+    }
+    tt_match_groups g;
+    mt->groups(mt->ctx, m->pattern, &g);
+    for (size_t k = 0; k < g.n && *n_made < TT_LABELS_MAX; k++)
+        if (groups[k].n) made[(*n_made)++] = (tt_label){g.name[k], groups[k]};
+    return true;
+}
+
+static tt_sv label_in(const tt_label *l, size_t n, tt_sv name) {
+    for (size_t i = 0; i < n; i++)
+        if (tt_sv_eq(l[i].name, name)) return l[i].value;
+    return (tt_sv){NULL, 0};
+}
+
+/* The alert's labels with what the patterns made: that comes first, for it was asked for. */
+static size_t alert_labels(tt_engine *e, const tt_anomaly_def *d, const tt_alert *in, tt_label l[TT_LABELS_MAX], bool *ret_match) {
+    size_t n = 0;
+    bool any = !d->alert.pattern && !d->alert.literal.n;
+    *ret_match = any || alert_matches(e, d, &d->alert, in->name, l, &n);
+    for (size_t i = 0; i < d->n_alert_labels && *ret_match; i++)
+        *ret_match = alert_matches(e, d, &d->alert_labels[i], label_in(in->labels, in->n_labels, d->alert_labels[i].label), l, &n);
+    /* Those that say where it is before the rest, should there be no room for all. */
+    static const char *const where[] = {"service", "dc", "instance", "priority", "alertname"};
+    for (size_t w = 0; w <= TT_COUNT(where); w++)
+        for (size_t i = 0; i < in->n_labels && n < TT_LABELS_MAX; i++) {
+            bool this_one = w == TT_COUNT(where) || tt_sv_eq(in->labels[i].name, tt_sv_of(where[w]));
+            if (this_one && !label_in(l, n, in->labels[i].name).p) l[n++] = in->labels[i];
+        }
+    return n;
+}
+
 static void take_alert(tt_engine *e, const tt_alert *in) {
     for (uint32_t k = 0; k < e->rules->n_anomalies; k++) {
         const tt_anomaly_def *d = &e->rules->anomalies[k];
         if (d->kind != TT_ANOMALY_ALERT) continue;
-        if (d->alert.pattern) {
-            tt_sv groups[TT_MATCH_GROUPS_MAX];
-            if (e->rules->matcher->match(e->rules->matcher->ctx, d->alert.pattern, in->name, groups) != TT_MATCH_YES) continue;
-        } else if (!tt_sv_eq(d->alert.literal, in->name))
-            continue;
         const char *alert_key = in->key[0] ? in->key : "-";
         tt_anomaly *a = find(e, k, NULL, alert_key);
-        if (!in->firing) {
-            if (a) clear_it(e, a);
+        if (a) {
+            /* What was resolved is over at the next look, or once `clear_for` is. */
+            if (!in->firing && a->state == TT_AN_PENDING) drop(e, a);
+            else if (!in->firing && a->state == TT_AN_OPEN) {
+                a->state = TT_AN_CLEARING;
+                a->since = e->now;
+            } else if (in->firing && a->state == TT_AN_CLEARING) {
+                a->state = TT_AN_OPEN;
+                a->since = e->now;
+            }
             continue;
         }
-        if (a) continue;
+        tt_label made[TT_LABELS_MAX];
+        bool matches_it = false;
+        size_t n = in->firing ? alert_labels(e, d, in, made, &matches_it) : 0;
         tt_labels l;
-        if (!tt_labels_copy(&l, in->labels, in->n_labels)) continue;
-        a = add(e, k, &l, alert_key);
+        if (!matches_it || !tt_labels_copy(&l, made, n)) continue;
+        (void)add(e, k, &l, alert_key);
         tt_labels_free(&l);
-        if (a) open_it(e, a);
     }
 }
 
-static bool same_anomaly(const tt_anomaly_def *a, const tt_anomaly_def *b, const int to[]) {
-    if (!tt_sv_eq(a->name, b->name) || a->kind != b->kind || a->for_ns != b->for_ns || a->clear_ns != b->clear_ns) return false;
-    if (a->kind == TT_ANOMALY_ALERT) return tt_sv_eq(a->alert.text, b->alert.text);
+static void step_alert(tt_engine *e, tt_anomaly *a) {
+    const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
+    int64_t since = tt_since(e->now, a->since);
+    if (a->state == TT_AN_PENDING && since >= d->for_ns) open_it(e, a);
+    if (a->state == TT_AN_CLEARING && since >= d->clear_ns) clear_it(e, a);
+}
+
+/* ---- new rules ---- */
+
+static bool reads_the_same(const tt_expr *x, const int to[]) {
     int signals[TT_EXPR_SIGNALS_MAX];
-    size_t n = tt_expr_signals(a->when, signals);
+    size_t n = x ? tt_expr_signals(x, signals) : 0;
     for (size_t i = 0; i < n; i++)
         if (to[signals[i]] < 0) return false;
-    return tt_sv_eq(tt_expr_text(a->when), tt_expr_text(b->when));
+    return true;
+}
+
+bool tt_anomaly_same(const tt_anomaly_def *a, const tt_anomaly_def *b, const int to[]) {
+    if (!tt_sv_eq(a->name, b->name) || a->kind != b->kind || a->hash != b->hash) return false;
+    if (a->kind == TT_ANOMALY_ALERT) return true;
+    if (to[a->signal] < 0 || (a->kind == TT_ANOMALY_SLO && a->slo.requests >= 0 && to[a->slo.requests] < 0)) return false;
+    return reads_the_same(a->when, to) && reads_the_same(a->clear, to);
 }
 
 void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
@@ -292,7 +340,7 @@ void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
         tt_anomaly *a = &e->anomalies[i];
         if (!a->used) continue;
         size_t k = 0;
-        while (k < e->rules->n_anomalies && !same_anomaly(&old->anomalies[a->anomaly], &e->rules->anomalies[k], to)) k++;
+        while (k < e->rules->n_anomalies && !tt_anomaly_same(&old->anomalies[a->anomaly], &e->rules->anomalies[k], to)) k++;
         if (k == e->rules->n_anomalies) {
             drop(e, a);
             continue;
@@ -310,19 +358,25 @@ void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs) {
     for (uint32_t k = 0; k < e->rules->n_anomalies; k++) {
         const tt_anomaly_def *d = &e->rules->anomalies[k];
-        if (d->kind != TT_ANOMALY_WHEN) continue;
-        int signals[TT_EXPR_SIGNALS_MAX];
-        if (!tt_expr_signals(d->when, signals)) continue;
-        for (int32_t i = e->series.of_signal[signals[0]]; i >= 0; i = e->series.s[i].next_of_signal) step_one(e, k, &e->series.s[i]);
+        if (d->kind == TT_ANOMALY_ALERT) continue;
+        if (d->kind == TT_ANOMALY_PEERS) {
+            tt_peers_judge(e, k, &e->peers[k], judged);
+            continue;
+        }
+        for (int32_t i = e->series.of_signal[d->signal]; i >= 0; i = e->series.s[i].next_of_signal) look_at(e, k, &e->series.s[i]);
+        if (d->kind == TT_ANOMALY_ABSENT && e->series.of_signal[d->signal] < 0) look_at(e, k, NULL);
     }
     for (size_t i = 0; i < obs->n_alerts; i++) take_alert(e, &obs->alerts[i]);
     /* A series that was forgotten takes its anomaly with it. */
     for (uint32_t i = 0; i < e->n_anomalies; i++) {
         tt_anomaly *a = &e->anomalies[i];
-        if (!a->used || a->alert_key[0]) continue;
+        if (!a->used) continue;
+        if (a->alert_key[0]) {
+            step_alert(e, a);
+            continue;
+        }
         const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
-        int signals[TT_EXPR_SIGNALS_MAX];
-        tt_expr_signals(d->when, signals);
-        if (!tt_series_find(e, (uint32_t)signals[0], &a->labels)) clear_it(e, a);
+        bool whole = d->kind == TT_ANOMALY_ABSENT && e->series.of_signal[d->signal] < 0; /* it is the series that is missing */
+        if (!(whole && a->labels.n == 0) && !tt_series_find(e, d->signal, &a->labels)) clear_it(e, a);
     }
 }

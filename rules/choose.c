@@ -194,11 +194,10 @@ static bool waits_for_deeper(tt_engine *e, tt_anomaly *a, const tt_plan_match *m
 /* When most of what one signal watches looks bad at once, the sensor is the likelier fault (design, invariant 8). */
 static bool suspect_sensor(tt_engine *e, uint32_t anomaly, uint32_t *ret_bad, uint32_t *ret_all) {
     const tt_anomaly_def *d = &e->rules->anomalies[anomaly];
-    if (d->kind != TT_ANOMALY_WHEN) return false;
-    int signals[TT_EXPR_SIGNALS_MAX];
-    tt_expr_signals(d->when, signals);
+    if (d->kind == TT_ANOMALY_ALERT) return false;
     uint32_t all = 0, bad = 0;
-    for (int32_t s = e->series.of_signal[signals[0]]; s >= 0; s = e->series.s[s].next_of_signal) all += tt_series_quality(e, &e->series.s[s]) == TT_Q_OK;
+    for (int32_t s = e->series.of_signal[d->signal]; s >= 0; s = e->series.s[s].next_of_signal)
+        all += d->kind == TT_ANOMALY_ABSENT || tt_series_quality(e, &e->series.s[s]) == TT_Q_OK;
     for (uint32_t i = 0; i < e->n_anomalies; i++) bad += e->anomalies[i].used && e->anomalies[i].anomaly == anomaly && e->anomalies[i].state == TT_AN_OPEN;
     *ret_bad = bad;
     *ret_all = all;

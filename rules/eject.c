@@ -45,9 +45,7 @@ static peers look_at_peers(const tt_engine *e, const tt_loop *l, double own, int
 
 static int alarm_signal(const tt_engine *e, const tt_loop *l) {
     const tt_anomaly_def *d = &e->rules->anomalies[l->plan->anomaly];
-    if (d->kind != TT_ANOMALY_WHEN) return -1;
-    int signals[TT_EXPR_SIGNALS_MAX];
-    return tt_expr_signals(d->when, signals) ? signals[0] : -1;
+    return d->kind == TT_ANOMALY_ALERT || d->kind == TT_ANOMALY_ABSENT ? -1 : (int)d->signal;
 }
 
 static void set(tt_engine *e, tt_loop *l, bool out, const char *why) {

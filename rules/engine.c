@@ -40,6 +40,13 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
     return e;
 }
 
+static void forget_peers(tt_engine *e) {
+    for (size_t i = 0; i < TT_COUNT(e->peers); i++) {
+        tt_peers_free(e->peers[i]);
+        e->peers[i] = NULL;
+    }
+}
+
 void tt_engine_free(tt_engine *e) {
     if (!e) return;
     tt_series_free(&e->series);
@@ -50,6 +57,7 @@ void tt_engine_free(tt_engine *e) {
         free(e->loops[i].not_chosen);
     }
     free(e->anomalies);
+    forget_peers(e);
     tt_index_free(&e->anomaly_index);
     tt_index_free(&e->anomalies_by_target);
     tt_index_free(&e->sites_by_name);
@@ -102,7 +110,8 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     const tt_rules *old = e->rules;
     int offered = e->load_signal[TT_LOAD_OFFERED];
     for (size_t i = 0; i < old->n_signals; i++) to[i] = same_signal(old, i, rules);
-    tt_series_move(&e->series, to);
+    tt_series_move(&e->series, to, old, rules);
+    forget_peers(e);
     if (offered < 0 || to[offered] < 0) e->series_since = e->now;
     e->rules = rules;
     tt_anomalies_move(e, old, to);

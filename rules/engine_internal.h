@@ -4,6 +4,7 @@
 
 #include "engine.h"
 #include "index.h"
+#include "track.h"
 
 enum {
     TT_EVENTS_MAX = 4096,
@@ -55,6 +56,7 @@ typedef struct tt_series {
     int32_t next_of_signal;
     int32_t next, prev;                       /* of the same signal, service and dc, newest first; -1 ends */
     int32_t next_of_service, prev_of_service; /* of the same signal and service */
+    void *memory;                             /* what its tracks remember; NULL for most */
 } tt_series;
 
 /* One set of labels, shared by the series of several signals. */
@@ -87,11 +89,15 @@ typedef struct {
     int32_t of_signal[TT_SIGNALS_MAX]; /* newest */
     uint32_t round[TT_SIGNALS_MAX];
     bool down[TT_SIGNALS_MAX];
+    tt_time answered_at[TT_SIGNALS_MAX]; /* the source's last good and whole answer */
     int32_t free_list;
     bool full_said;
+    uint64_t generation; /* changes when a series comes or goes */
 } tt_series_table;
 
 /* ---- anomalies ---- */
+
+typedef struct tt_peer_index tt_peer_index;
 
 typedef enum { TT_AN_PENDING, TT_AN_OPEN, TT_AN_CLEARING } tt_anomaly_state;
 
@@ -112,6 +118,13 @@ typedef enum {
     TT_REFUSED_TOO_MANY,
 } tt_refusal;
 
+/* What a verdict rests on, by the anomaly's kind. */
+typedef union {
+    tt_burn_verdict burn;
+    tt_deviation deviation; /* baseline, peers */
+    int64_t absent_ns;
+} tt_found;
+
 typedef struct {
     bool used;
     uint32_t anomaly;
@@ -125,6 +138,7 @@ typedef struct {
     tt_refusal refused;
     double value;
     bool value_known;
+    tt_found found;
     uint32_t n_matches;
     tt_plan_match matches[TT_MATCHES_MAX];
     char alert_key[TT_NAME_MAX];
@@ -314,6 +328,7 @@ struct tt_engine {
     uint32_t n_anomalies; /* high-water mark */
     uint32_t free_anomaly; /* none is free below */
     tt_index anomaly_index, anomalies_by_target;
+    tt_peer_index *peers[TT_ANOMALIES_MAX]; /* of anomalies that compare peers; made at first use */
 
     tt_group *groups; /* one a declared service */
     tt_site *sites;
@@ -350,10 +365,12 @@ struct tt_engine {
 /* ---- series.c ---- */
 void tt_series_init(tt_series_table *t, uint32_t max);
 void tt_series_free(tt_series_table *t);
-void tt_series_move(tt_series_table *t, const int to[]); /* new rules: signal i is to[i] now; -1: gone, with its series */
+/* New rules: signal i is to[i] now; -1: gone, with its series. What both want remembered of a series goes on. */
+void tt_series_move(tt_series_table *t, const int to[], const tt_rules *old, const tt_rules *rules);
 void tt_series_take(tt_engine *e, const tt_observations *obs);
 int64_t tt_series_max_age(const tt_engine *e, uint32_t signal);
 tt_quality tt_series_quality(const tt_engine *e, const tt_series *s);
+void *tt_series_track(const tt_series *s, const tt_track_def *d); /* what it remembers for that */
 tt_series *tt_series_find(tt_engine *e, uint32_t signal, const tt_labels *labels);
 /* The newest series of a signal whose labels say this service and dc (empty: don't say), -1: none; tt_series.next goes on. */
 int32_t tt_series_at(const tt_engine *e, uint32_t signal, tt_sv service, tt_sv dc);
@@ -375,7 +392,7 @@ typedef struct {
     bool hole;         /* a part of the sum was there a moment ago and isn't now: not known, rather than smaller */
     int64_t window_ns; /* the longest of those folded */
 } tt_reading;
-tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *where);
+tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *where); /* or a call of an expression, from TT_EXPR_CALL */
 /* The same as an expression's reader: tt_expr_eval(x, tt_look_read, &(tt_look){e, where}). */
 typedef struct {
     const tt_engine *e;
@@ -383,11 +400,33 @@ typedef struct {
 } tt_look;
 bool tt_look_read(void *ctx, int signal, double *ret);
 
+/* ---- trigger.c: what each kind of anomaly finds ---- */
+typedef struct {
+    tt_truth when;  /* it is one */
+    tt_truth clear; /* it isn't any more: not the same where there is a hysteresis between them */
+    tt_time at;     /* newest sample that this rests on */
+    double value;   /* of the signal that is watched */
+    bool value_known;
+    tt_found found;
+} tt_verdict;
+/* Any kind but alerts and peers. `wrong`: an anomaly is there already, so nothing usual is learned. `driver` NULL: absence of every series. What the series
+ * remembers for it goes on. */
+void tt_trigger_judge(const tt_engine *e, uint32_t anomaly, const tt_series *driver, bool wrong, tt_verdict *ret);
+typedef void (*tt_judged)(tt_engine *e, uint32_t anomaly, tt_series *driver, const tt_verdict *v);
+/* Peers: every series of the signal, group by group. *index is made at first use: tt_peers_free. */
+void tt_peers_judge(tt_engine *e, uint32_t anomaly, tt_peer_index **index, tt_judged judged);
+void tt_peers_free(tt_peer_index *p);
+/* Members of a JSON object: inputs with quality, windows, burn rates, median and MAD; and the same as a sentence. */
+void tt_trigger_detail(const tt_engine *e, const tt_anomaly *a, tt_buf *out);
+void tt_trigger_say(const tt_engine *e, const tt_anomaly *a, tt_buf *out);
+tt_where tt_where_of(const tt_labels *l);
+
 /* ---- anomaly.c ---- */
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
 /* After e->rules are new: those whose definition is the same go on, matched with the new plans; the others are gone. `to` as in tt_series_move. */
 void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]);
 const char *tt_anomaly_state_name(tt_anomaly_state s);
+bool tt_anomaly_same(const tt_anomaly_def *a, const tt_anomaly_def *b, const int to[]); /* under old and new rules */
 
 /* ---- lookup.c ---- */
 uint64_t tt_hash_target(const tt_target *t);

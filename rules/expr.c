@@ -6,12 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef enum { TOK_END, TOK_NUMBER, TOK_NAME, TOK_OP, TOK_OPEN, TOK_CLOSE, TOK_AND, TOK_OR, TOK_NOT } tok_kind;
+typedef enum { TOK_END, TOK_NUMBER, TOK_NAME, TOK_OP, TOK_OPEN, TOK_CLOSE, TOK_COMMA, TOK_AND, TOK_OR, TOK_NOT } tok_kind;
 
 typedef struct {
     tok_kind kind;
     size_t at, n; /* bytes of the text */
     double number;
+    bool timed;    /* TOK_NUMBER: with a unit of time, so `number` is in milliseconds */
     tt_expr_op op; /* TOK_OP */
 } token;
 
@@ -25,6 +26,8 @@ typedef struct {
     uint16_t n;
     int signals[TT_EXPR_SIGNALS_MAX];
     size_t n_signals;
+    tt_expr_call calls[TT_EXPR_CALLS_MAX];
+    size_t n_calls;
     tt_expr_resolve resolve;
     void *ctx;
     tt_err *err;
@@ -37,6 +40,12 @@ static const struct {
     tt_expr_op op;
 } operators[] = {{">=", TT_OP_GE}, {"<=", TT_OP_LE}, {"==", TT_OP_EQ}, {"!=", TT_OP_NE}, {">", TT_OP_GT},
                  {"<", TT_OP_LT},  {"+", TT_OP_ADD}, {"-", TT_OP_SUB}, {"*", TT_OP_MUL}, {"/", TT_OP_DIV}};
+
+static const char *const functions[] = {[TT_EXPR_CHANGE] = "change", [TT_EXPR_RATE] = "rate", [TT_EXPR_MEAN] = "mean"};
+
+const char *tt_expr_function_name(tt_expr_function f) {
+    return functions[f];
+}
 
 static const char *op_text(tt_expr_op op) {
     for (size_t i = 0; i < TT_COUNT(operators); i++)
@@ -101,9 +110,10 @@ static bool with_unit(tt_sv number, tt_sv unit, double *ret) {
     return true;
 }
 
-static bool scan_number(parser *p, token *t) {
-    const char *s = p->text.p;
-    size_t i = t->at, n = p->text.n;
+/* Behind the digits, point and exponent that begin at `i`. */
+static size_t number_end(tt_sv text, size_t i) {
+    const char *s = text.p;
+    size_t n = text.n;
     while (i < n && is_digit(s[i])) i++;
     if (i < n && s[i] == '.') {
         i++;
@@ -117,6 +127,18 @@ static bool scan_number(parser *p, token *t) {
             i = e;
         }
     }
+    return i;
+}
+
+bool tt_parse_amount(tt_sv s, double *ret) {
+    size_t end = number_end(s, 0);
+    double probe;
+    return end > 0 && end <= 64 && tt_parse_number((tt_sv){s.p, end}, &probe) && with_unit((tt_sv){s.p, end}, (tt_sv){s.p + end, s.n - end}, ret);
+}
+
+static bool scan_number(parser *p, token *t) {
+    const char *s = p->text.p;
+    size_t n = p->text.n, i = number_end(p->text, t->at);
     tt_sv number = {s + t->at, i - t->at};
     size_t unit_at = i;
     if (i < n && s[i] == '%')
@@ -129,7 +151,9 @@ static bool scan_number(parser *p, token *t) {
     double probe;
     if (number.n > 64 || !tt_parse_number(number, &probe))
         return fail_at(p, TT_ESYNTAX, t->at, "\"" TT_SV_FMT "\" is not a number: write digits, such as 5, 0.5 or 1e3", TT_SV_ARG(shown(p, t)));
-    if (!with_unit(number, (tt_sv){s + unit_at, i - unit_at}, &t->number))
+    tt_sv unit = {s + unit_at, i - unit_at};
+    t->timed = unit.n && unit.p[0] != '%';
+    if (!with_unit(number, unit, &t->number))
         return fail_at(p, TT_ESYNTAX, t->at, "\"" TT_SV_FMT "\" has a unit nobody knows: a number may carry %%, ms, s, m or h",
                        TT_SV_ARG(shown(p, t)));
     return true;
@@ -157,6 +181,11 @@ static bool next(parser *p) {
     if (s[i] == '(' || s[i] == ')') {
         t->kind = s[i] == '(' ? TOK_OPEN : TOK_CLOSE;
         t->n = 1;
+        p->i = i + 1;
+        return true;
+    }
+    if (s[i] == ',') {
+        *t = (token){.kind = TOK_COMMA, .at = i, .n = 1};
         p->i = i + 1;
         return true;
     }
@@ -203,25 +232,85 @@ static bool want(parser *p, uint16_t node, bool boolean, const char *of) {
 
 static uint16_t parse_or(parser *p);
 
-static uint16_t parse_name(parser *p) {
-    token t = p->tok;
-    tt_sv name = {p->text.p + t.at, t.n};
+/* The signal's index, taken into the list of those read; -1 with the error told. */
+static int take_signal(parser *p, const token *t) {
+    tt_sv name = {p->text.p + t->at, t->n};
     int signal = p->resolve ? p->resolve(p->ctx, name) : -1;
     if (signal < 0) {
-        fail_at(p, TT_EUNKNOWN, t.at, "signal \"" TT_SV_FMT "\" is not declared", TT_SV_ARG(shown(p, &t)));
-        return NONE;
+        fail_at(p, TT_EUNKNOWN, t->at, "signal \"" TT_SV_FMT "\" is not declared", TT_SV_ARG(shown(p, t)));
+        return -1;
     }
     size_t k = 0;
     while (k < p->n_signals && p->signals[k] != signal) k++;
     if (k == p->n_signals) {
         if (k == TT_EXPR_SIGNALS_MAX) {
-            fail_at(p, TT_ELIMIT, t.at, "the expression reads more than %d signals: split it into several", TT_EXPR_SIGNALS_MAX);
-            return NONE;
+            fail_at(p, TT_ELIMIT, t->at, "the expression reads more than %d signals: split it into several", TT_EXPR_SIGNALS_MAX);
+            return -1;
         }
         p->signals[p->n_signals++] = signal;
     }
+    return signal;
+}
+
+/* Behind the name, at its "(". */
+static uint16_t parse_call(parser *p, const token *name) {
+    static const double span_max_ms = 86400e3;
+    tt_sv word = {p->text.p + name->at, name->n};
+    size_t f = 0;
+    while (f < TT_COUNT(functions) && !tt_sv_eq(word, tt_sv_of(functions[f]))) f++;
+    if (f == TT_COUNT(functions)) {
+        fail_at(p, TT_EUNKNOWN, name->at, "\"" TT_SV_FMT "\" is no function: change(x, 30s), rate(x, 1m) and mean(x, 1m) are",
+                TT_SV_ARG(shown(p, name)));
+        return NONE;
+    }
     if (!next(p)) return NONE;
-    return add(p, (tt_expr_node){.op = TT_OP_SIGNAL, .at = (uint32_t)t.at, .signal = signal});
+    if (p->tok.kind != TOK_NAME) {
+        fail_at(p, TT_ESYNTAX, p->tok.at, "%s looks at one signal: write its name here, such as %s(error_ratio, 1m)", functions[f], functions[f]);
+        return NONE;
+    }
+    tt_expr_call call = {.function = (tt_expr_function)f, .at = name->at};
+    call.signal = take_signal(p, &p->tok);
+    if (call.signal < 0 || !next(p)) return NONE;
+    if (p->tok.kind != TOK_COMMA) {
+        fail_at(p, TT_ESYNTAX, p->tok.at, "a \",\" and a span are missing here: write %s(signal, 1m)", functions[f]);
+        return NONE;
+    }
+    if (!next(p)) return NONE;
+    token span = p->tok;
+    if (span.kind != TOK_NUMBER || !span.timed) {
+        fail_at(p, TT_ESYNTAX, span.at, "how far %s looks back is missing here: write a span such as 30s, 5m or 1h", functions[f]);
+        return NONE;
+    }
+    if (span.number < 1000 || span.number > span_max_ms) {
+        fail_at(p, TT_EVALUE, span.at, "\"" TT_SV_FMT "\" is out of range: %s looks back 1s to 24h", TT_SV_ARG(shown(p, &span)), functions[f]);
+        return NONE;
+    }
+    call.span_ns = (int64_t)(span.number * 1e6 + 0.5);
+    if (!next(p)) return NONE;
+    if (p->tok.kind != TOK_CLOSE) {
+        fail_at(p, TT_ESYNTAX, p->tok.at, "a \")\" is missing here: write %s(signal, " TT_SV_FMT ")", functions[f], TT_SV_ARG(shown(p, &span)));
+        return NONE;
+    }
+    size_t k = 0;
+    while (k < p->n_calls && (p->calls[k].function != call.function || p->calls[k].signal != call.signal || p->calls[k].span_ns != call.span_ns)) k++;
+    if (k == TT_EXPR_CALLS_MAX) {
+        fail_at(p, TT_ELIMIT, name->at, "the expression looks back more than %d times: split it into several", TT_EXPR_CALLS_MAX);
+        return NONE;
+    }
+    if (k == p->n_calls) {
+        call.bound = (int)k;
+        p->calls[p->n_calls++] = call;
+    }
+    if (!next(p)) return NONE;
+    return add(p, (tt_expr_node){.op = TT_OP_CALL, .at = (uint32_t)name->at, .signal = (int)k});
+}
+
+static uint16_t parse_name(parser *p) {
+    token t = p->tok;
+    if (!next(p)) return NONE;
+    if (p->tok.kind == TOK_OPEN) return parse_call(p, &t);
+    int signal = take_signal(p, &t);
+    return signal < 0 ? NONE : add(p, (tt_expr_node){.op = TT_OP_SIGNAL, .at = (uint32_t)t.at, .signal = signal});
 }
 
 static uint16_t parse_atom(parser *p) {
@@ -245,6 +334,7 @@ static uint16_t parse_atom(parser *p) {
         fail_at(p, TT_ESYNTAX, t.at, "the expression ends where a signal or a number should follow");
         return NONE;
     case TOK_CLOSE:
+    case TOK_COMMA:
     case TOK_OP:
     case TOK_AND:
     case TOK_OR:
@@ -368,15 +458,17 @@ tt_expr *tt_expr_parse(tt_arena *arena, const tt_doc *node, tt_expr_resolve reso
     tt_expr *e = tt_arena_alloc(arena, sizeof(*e));
     tt_expr_node *nodes = tt_arena_array(arena, p.n, sizeof(*nodes));
     int *signals = tt_arena_array(arena, p.n_signals, sizeof(*signals));
+    tt_expr_call *calls = tt_arena_array(arena, p.n_calls, sizeof(*calls));
     tt_sv text = tt_arena_copy(arena, node->text);
-    if (!e || !nodes || !signals || !text.p) {
+    if (!e || !nodes || !signals || !calls || !text.p) {
         tt_doc_fail(err, TT_ENOMEM, node, "memory is out");
         return NULL;
     }
     while (text.n && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == ' ')) text.n--; /* a block scalar's end */
     memcpy(nodes, p.nodes, p.n * sizeof(*nodes));
     memcpy(signals, p.signals, p.n_signals * sizeof(*signals));
-    *e = (tt_expr){text, nodes, p.n, root, signals, p.n_signals};
+    memcpy(calls, p.calls, p.n_calls * sizeof(*calls));
+    *e = (tt_expr){text, nodes, p.n, root, signals, p.n_signals, calls, p.n_calls};
     return e;
 }
 
@@ -391,8 +483,8 @@ static value eval(const tt_expr *e, uint16_t at, tt_expr_read read, void *ctx) {
     const tt_expr_node *x = &e->nodes[at];
     value a = {0}, b = {0};
     if (x->op == TT_OP_NUMBER) return (value){true, x->number};
-    if (x->op == TT_OP_SIGNAL) {
-        a.known = read(ctx, x->signal, &a.v) && isfinite(a.v);
+    if (x->op == TT_OP_SIGNAL || x->op == TT_OP_CALL) {
+        a.known = read(ctx, tt_expr_asked(e, x), &a.v) && isfinite(a.v);
         return a;
     }
     a = eval(e, x->a, read, ctx);
@@ -405,6 +497,7 @@ static value eval(const tt_expr *e, uint16_t at, tt_expr_read read, void *ctx) {
     switch (x->op) {
     case TT_OP_NUMBER:
     case TT_OP_SIGNAL:
+    case TT_OP_CALL:
         break;
     case TT_OP_NEG:
         r.v = -a.v;
@@ -462,6 +555,15 @@ tt_truth tt_expr_eval(const tt_expr *e, tt_expr_read read, void *ctx) {
 size_t tt_expr_signals(const tt_expr *e, int ret[TT_EXPR_SIGNALS_MAX]) {
     for (size_t i = 0; i < e->n_signals; i++) ret[i] = e->signals[i];
     return e->n_signals;
+}
+
+size_t tt_expr_calls(const tt_expr *e, const tt_expr_call **ret) {
+    *ret = e->calls;
+    return e->n_calls;
+}
+
+void tt_expr_bind(tt_expr *e, size_t call, int bound) {
+    e->calls[call].bound = bound;
 }
 
 tt_sv tt_expr_text(const tt_expr *e) {

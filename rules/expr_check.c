@@ -23,7 +23,8 @@ static double most(double a, double b, double c, double d) {
 
 /* The same signal alone on both sides is the same value, whatever it is. */
 static bool same_signal(const tt_expr *e, const tt_expr_node *x) {
-    return e->nodes[x->a].op == TT_OP_SIGNAL && e->nodes[x->b].op == TT_OP_SIGNAL && e->nodes[x->a].signal == e->nodes[x->b].signal;
+    const tt_expr_node *a = &e->nodes[x->a], *b = &e->nodes[x->b];
+    return a->op != TT_OP_NUMBER && a->op == b->op && tt_expr_is_leaf(a->op) && a->signal == b->signal;
 }
 
 static span compare(const tt_expr *e, const tt_expr_node *x, span a, span b) {
@@ -61,8 +62,8 @@ static span look(const tt_expr *e, uint16_t at, tt_expr_range range, void *ctx) 
     const tt_expr_node *x = &e->nodes[at];
     span a = {0}, b = {0};
     if (x->op == TT_OP_NUMBER) return number(x->number, x->number);
-    if (x->op == TT_OP_SIGNAL) {
-        tt_range r = range(ctx, x->signal);
+    if (x->op == TT_OP_SIGNAL || x->op == TT_OP_CALL) {
+        tt_range r = range(ctx, tt_expr_asked(e, x));
         return number(r.low, r.high);
     }
     a = look(e, x->a, range, ctx);
@@ -92,12 +93,13 @@ static span look(const tt_expr *e, uint16_t at, tt_expr_range range, void *ctx) 
     }
 }
 
-/* ---- bounds that must hold together ---- */
+/* ---- what can hold together ----
+ * Every way to make the expressions true is tried, one `or` after the other; each way is a box of bounds, one interval for each signal. */
 
-enum { BOUNDED_MAX = 2 * TT_EXPR_SIGNALS_MAX };
+enum { BOUNDED_MAX = 64, STEPS_MAX = 20000 };
 
 typedef struct {
-    int signal;
+    int asked;
     double low, high;
     bool low_open, high_open;
 } bounded;
@@ -107,19 +109,41 @@ typedef struct {
     size_t n;
     tt_expr_range range;
     void *ctx;
-    bool contradiction;
-} conjunction;
+    uint32_t steps;
+    uint32_t unsure; /* conditions on this way that are no bound: they may hold or not */
+    bool maybe;      /* a way was found with such conditions on it */
+} solver;
 
-static void narrow(conjunction *c, int signal, tt_expr_op op, double v) {
+typedef struct goal {
+    const tt_expr *e;
+    uint16_t at;
+    bool want;
+    const struct goal *next;
+} goal;
+
+static bool solve(solver *s, const goal *g);
+
+static bool is_empty(const bounded *b) {
+    return b->low > b->high || (b->low == b->high && (b->low_open || b->high_open));
+}
+
+/* Goes on with one more bound, and takes it back. */
+static bool solve_bounded(solver *s, int asked, tt_expr_op op, double v, const goal *next) {
+    if (op == TT_OP_NE) return solve_bounded(s, asked, TT_OP_LT, v, next) || solve_bounded(s, asked, TT_OP_GT, v, next);
     size_t i = 0;
-    while (i < c->n && c->s[i].signal != signal) i++;
-    if (i == BOUNDED_MAX) return;
-    bounded *b = &c->s[i];
-    if (i == c->n) {
-        tt_range r = c->range(c->ctx, signal);
-        *b = (bounded){signal, r.low, r.high, false, false};
-        c->n++;
+    while (i < s->n && s->s[i].asked != asked) i++;
+    if (i == BOUNDED_MAX) {
+        s->unsure++;
+        bool found = solve(s, next);
+        s->unsure--;
+        return found;
     }
+    size_t n = s->n;
+    if (i == s->n) {
+        tt_range r = s->range(s->ctx, asked);
+        s->s[s->n++] = (bounded){asked, r.low, r.high, false, false};
+    }
+    bounded *b = &s->s[i], was = *b;
     bool lower = op == TT_OP_GT || op == TT_OP_GE || op == TT_OP_EQ, upper = op == TT_OP_LT || op == TT_OP_LE || op == TT_OP_EQ;
     if (lower && (v > b->low || (v == b->low && op == TT_OP_GT))) {
         b->low = v;
@@ -129,7 +153,10 @@ static void narrow(conjunction *c, int signal, tt_expr_op op, double v) {
         b->high = v;
         b->high_open = op == TT_OP_LT;
     }
-    if (b->low > b->high || (b->low == b->high && (b->low_open || b->high_open))) c->contradiction = true;
+    bool found = !is_empty(b) && solve(s, next);
+    *b = was;
+    s->n = n;
+    return found;
 }
 
 static tt_expr_op mirrored(tt_expr_op op) {
@@ -147,32 +174,118 @@ static tt_expr_op mirrored(tt_expr_op op) {
     }
 }
 
-/* Takes `signal OP number` and `number OP signal` out of a chain of `and`. */
-static void gather(conjunction *c, const tt_expr *e, uint16_t at) {
-    const tt_expr_node *x = &e->nodes[at];
-    if (x->op == TT_OP_AND) {
-        gather(c, e, x->a);
-        gather(c, e, x->b);
-        return;
+static tt_expr_op opposite(tt_expr_op op) {
+    switch (op) {
+    case TT_OP_GT:
+        return TT_OP_LE;
+    case TT_OP_GE:
+        return TT_OP_LT;
+    case TT_OP_LT:
+        return TT_OP_GE;
+    case TT_OP_LE:
+        return TT_OP_GT;
+    case TT_OP_EQ:
+        return TT_OP_NE;
+    default:
+        return TT_OP_EQ;
     }
-    if (x->op < TT_OP_GT || x->op > TT_OP_EQ) return;
-    const tt_expr_node *a = &e->nodes[x->a], *b = &e->nodes[x->b];
-    span va = look(e, x->a, c->range, c->ctx), vb = look(e, x->b, c->range, c->ctx);
-    if (a->op == TT_OP_SIGNAL && vb.low == vb.high)
-        narrow(c, a->signal, x->op, vb.low);
-    else if (b->op == TT_OP_SIGNAL && va.low == va.high)
-        narrow(c, b->signal, mirrored(x->op), va.low);
+}
+
+static bool is_value(const tt_expr_node *x) {
+    return x->op == TT_OP_SIGNAL || x->op == TT_OP_CALL;
+}
+
+static bool solve_compare(solver *s, const goal *g) {
+    const tt_expr_node *x = &g->e->nodes[g->at], *a = &g->e->nodes[x->a], *b = &g->e->nodes[x->b];
+    span va = look(g->e, x->a, s->range, s->ctx), vb = look(g->e, x->b, s->range, s->ctx), r = compare(g->e, x, va, vb);
+    if (g->want ? !r.may_true : !r.may_false) return false;
+    if (g->want ? !r.may_false : !r.may_true) return solve(s, g->next);
+    tt_expr_op op = g->want ? x->op : opposite(x->op);
+    if (is_value(a) && vb.low == vb.high) return solve_bounded(s, tt_expr_asked(g->e, a), op, vb.low, g->next);
+    if (is_value(b) && va.low == va.high) return solve_bounded(s, tt_expr_asked(g->e, b), mirrored(op), va.low, g->next);
+    s->unsure++;
+    bool found = solve(s, g->next);
+    s->unsure--;
+    return found;
+}
+
+/* true: all goals hold together for certain values. Otherwise none do, or `maybe` is set. */
+static bool solve(solver *s, const goal *g) {
+    if (!g) {
+        s->maybe = s->maybe || s->unsure;
+        return !s->unsure;
+    }
+    if (++s->steps > STEPS_MAX) {
+        s->maybe = true;
+        return false;
+    }
+    const tt_expr_node *x = &g->e->nodes[g->at];
+    if (x->op == TT_OP_NOT) return solve(s, &(goal){g->e, x->a, !g->want, g->next});
+    if (x->op != TT_OP_AND && x->op != TT_OP_OR) return solve_compare(s, g);
+    goal b = {g->e, x->b, g->want, g->next}, a = {g->e, x->a, g->want, g->next};
+    if ((x->op == TT_OP_AND) != g->want) return solve(s, &a) || solve(s, &b);
+    a.next = &b;
+    return solve(s, &a);
+}
+
+static tt_truth together(const goal *g, tt_expr_range range, void *ctx) {
+    solver s = {.range = range, .ctx = ctx};
+    return solve(&s, g) ? TT_TRUE : s.maybe ? TT_UNKNOWN : TT_FALSE;
+}
+
+enum { TOGETHER_MAX = 16 };
+
+static tt_truth all_hold(const tt_expr *const e[], size_t n, const tt_expr *not_this, tt_expr_range range, void *ctx) {
+    goal g[TOGETHER_MAX + 1];
+    size_t k = 0;
+    if (not_this) g[k++] = (goal){not_this, not_this->root, false, NULL};
+    for (size_t i = 0; i < n && k < TOGETHER_MAX; i++) g[k++] = (goal){e[i], e[i]->root, true, NULL};
+    for (size_t i = 0; i + 1 < k; i++) g[i].next = &g[i + 1];
+    return together(k ? g : NULL, range, ctx);
+}
+
+tt_truth tt_expr_together(const tt_expr *const e[], size_t n, const tt_expr *without, tt_expr_range range, void *ctx) {
+    return all_hold(e, n, without, range, ctx);
 }
 
 tt_truth tt_expr_always(const tt_expr *const e[], size_t n, tt_expr_range range, void *ctx) {
-    conjunction c = {.range = range, .ctx = ctx};
-    bool may_true = true, may_false = false;
-    for (size_t i = 0; i < n; i++) {
-        span s = look(e[i], e[i]->root, range, ctx);
-        may_true = may_true && s.may_true;
-        may_false = may_false || s.may_false;
-        gather(&c, e[i], e[i]->root);
-    }
-    if (!may_true || c.contradiction) return TT_FALSE;
+    if (all_hold(e, n, NULL, range, ctx) == TT_FALSE) return TT_FALSE;
+    bool may_false = false;
+    for (size_t i = 0; i < n; i++) may_false = may_false || all_hold(NULL, 0, e[i], range, ctx) != TT_FALSE;
     return may_false ? TT_UNKNOWN : TT_TRUE;
+}
+
+/* ---- bounds that an expression puts on a signal whenever it holds ---- */
+
+static void gather(const tt_expr *e, uint16_t at, int signal, tt_expr_range range, void *ctx, tt_bounds *ret) {
+    const tt_expr_node *x = &e->nodes[at];
+    if (x->op == TT_OP_AND) {
+        gather(e, x->a, signal, range, ctx, ret);
+        gather(e, x->b, signal, range, ctx, ret);
+        return;
+    }
+    if (x->op < TT_OP_GT || x->op > TT_OP_LE) return;
+    const tt_expr_node *a = &e->nodes[x->a], *b = &e->nodes[x->b];
+    span va = look(e, x->a, range, ctx), vb = look(e, x->b, range, ctx);
+    bool left = a->op == TT_OP_SIGNAL && a->signal == signal && vb.low == vb.high,
+         right = b->op == TT_OP_SIGNAL && b->signal == signal && va.low == va.high;
+    if (!left && !right) return;
+    tt_expr_op op = left ? x->op : mirrored(x->op);
+    double v = left ? vb.low : va.low;
+    if ((op == TT_OP_GT || op == TT_OP_GE) && (!ret->has_low || v > ret->low || (v == ret->low && op == TT_OP_GT))) {
+        ret->low = v;
+        ret->low_open = op == TT_OP_GT;
+        ret->has_low = true;
+    }
+    if ((op == TT_OP_LT || op == TT_OP_LE) && (!ret->has_high || v < ret->high || (v == ret->high && op == TT_OP_LT))) {
+        ret->high = v;
+        ret->high_open = op == TT_OP_LT;
+        ret->has_high = true;
+    }
+}
+
+tt_bounds tt_expr_bounds(const tt_expr *e, int signal, tt_expr_range range, void *ctx) {
+    tt_bounds b = {0};
+    gather(e, e->root, signal, range, ctx, &b);
+    return b;
 }

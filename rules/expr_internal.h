@@ -7,6 +7,7 @@
 typedef enum {
     TT_OP_NUMBER,
     TT_OP_SIGNAL,
+    TT_OP_CALL,
     TT_OP_NEG,
     TT_OP_ADD,
     TT_OP_SUB,
@@ -27,7 +28,7 @@ typedef struct {
     tt_expr_op op;
     uint32_t at;   /* byte in the text, for errors */
     uint16_t a, b; /* operands: indices below this node's own */
-    int signal;
+    int signal; /* TT_OP_CALL: its index among the calls */
     double number;
 } tt_expr_node;
 
@@ -37,7 +38,17 @@ struct tt_expr {
     uint16_t n, root;
     const int *signals;
     size_t n_signals;
+    tt_expr_call *calls;
+    size_t n_calls;
 };
+
+/* What a reader is asked for at a TT_OP_SIGNAL or TT_OP_CALL. */
+static inline int tt_expr_asked(const tt_expr *e, const tt_expr_node *x) {
+    return x->op == TT_OP_CALL ? TT_EXPR_CALL + e->calls[x->signal].bound : x->signal;
+}
+static inline bool tt_expr_is_leaf(tt_expr_op op) {
+    return op == TT_OP_NUMBER || op == TT_OP_SIGNAL || op == TT_OP_CALL;
+}
 
 /* What values a signal can have at all: rates, times and ratios are never negative. */
 typedef struct {
@@ -45,8 +56,17 @@ typedef struct {
 } tt_range;
 typedef tt_range (*tt_expr_range)(void *ctx, int signal);
 
-/* What can become of expressions that must hold together, over every value in range; TT_UNKNOWN: either. Finds plain contradictions
- * (a bound outside the range, two bounds that exclude each other), not every one there is. */
+/* Whether expressions can hold together, with `without` (may be NULL) not holding, for any values in range. Exact where they compare signals with
+ * constants; TT_UNKNOWN where nobody can tell. At most 16 are looked at. */
+tt_truth tt_expr_together(const tt_expr *const e[], size_t n, const tt_expr *without, tt_expr_range range, void *ctx);
+/* What becomes of expressions that must hold together, over every value in range; TT_UNKNOWN: either, or nobody can tell. */
 tt_truth tt_expr_always(const tt_expr *const e[], size_t n, tt_expr_range range, void *ctx);
+
+typedef struct {
+    double low, high;
+    bool has_low, has_high, low_open, high_open;
+} tt_bounds;
+/* Between which constants the signal is whenever the expression holds: those that stand in a chain of `and`. */
+tt_bounds tt_expr_bounds(const tt_expr *e, int signal, tt_expr_range range, void *ctx);
 
 #endif

@@ -24,6 +24,8 @@ enum {
     TT_VARS_MAX = 16,
     TT_RENAMES_MAX = 8,
     TT_PROTECTED_MAX = 32,
+    TT_BURNS_MAX = 4,
+    TT_TRACKS_MAX = 256,
 };
 
 typedef enum { TT_ACROSS_SUM, TT_ACROSS_MEAN, TT_ACROSS_MAX, TT_ACROSS_MIN } tt_across;
@@ -39,8 +41,24 @@ typedef struct {
     double min_samples;  /* reserved for sources that know their sample count; 0: no bound */
     size_t n_renames;    /* `labels: {service: to_service}`: series label to_service is read as service */
     struct { tt_sv to, from; } renames[TT_RENAMES_MAX];
+    size_t memory;       /* bytes remembered of each of its series beyond the newest sample; 0 for most */
+    uint32_t first_track;/* of a list through tt_track_def.next; only where `memory` is not 0 */
+    int64_t forget_ns;   /* a series that stopped is remembered this long; 15m, or longer where an anomaly watches for its absence */
     tt_pos pos;
 } tt_signal_def;
+
+/* What has to be remembered of a signal's series beyond the newest sample: made of what expressions and anomalies ask for. */
+typedef enum { TT_TRACK_CHANGE, TT_TRACK_RATE, TT_TRACK_MEAN, TT_TRACK_BURN, TT_TRACK_BASELINE } tt_track_kind;
+typedef struct {
+    tt_track_kind kind;
+    uint32_t signal;
+    uint32_t anomaly;              /* BURN, BASELINE */
+    int64_t span_ns;               /* CHANGE, RATE, MEAN: how far back */
+    int64_t every_ns, max_age_ns;  /* the signal's */
+    uint32_t slots;                /* CHANGE, RATE, MEAN: length of the ring */
+    size_t offset, bytes;          /* in a series' memory */
+    uint32_t next;                 /* of the same signal; TT_TRACKS_MAX ends */
+} tt_track_def;
 
 typedef struct {
     tt_sv label;
@@ -50,15 +68,57 @@ typedef struct {
     tt_pos pos;
 } tt_label_match;
 
-typedef enum { TT_ANOMALY_WHEN, TT_ANOMALY_ALERT } tt_anomaly_kind;
+#define TT_ANOMALY_KINDS(X) X(WHEN, "when") X(ALERT, "alert") X(SLO, "slo") X(BASELINE, "baseline") X(PEERS, "peers") X(ABSENT, "absent")
+#define TT_AS_ANOMALY(id, name) TT_ANOMALY_##id,
+typedef enum { TT_ANOMALY_KINDS(TT_AS_ANOMALY) TT_ANOMALY_KIND_COUNT } tt_anomaly_kind;
+#undef TT_AS_ANOMALY
+
+typedef struct {
+    double objective;  /* share of requests that go well, below 1 */
+    int requests;      /* signal that weighs each error ratio; -1: every second counts the same */
+    size_t n_burns;    /* any of them is enough; default 14.4 over 1h and 5m, 6 over 6h and 30m */
+    struct {
+        double rate;   /* of the budget's even pace, > 0 */
+        int64_t long_ns, short_ns;
+    } burns[TT_BURNS_MAX];
+} tt_slo;
+
+typedef enum { TT_ABOVE, TT_BELOW, TT_BOTH } tt_direction;
+typedef struct {
+    double deviates;   /* times 1.4826 MAD; default 4 */
+    double clears;     /* over when within this; default half of deviates */
+    double at_least;   /* and this far off in the signal's own unit; NAN: a tenth of what is expected, for ratios 1 % */
+    tt_direction direction; /* default above */
+} tt_deviates;
+
+typedef struct {
+    int64_t season_ns;  /* 0: none, what counts is the recent past */
+    int64_t history_ns; /* the past that counts; default 7 seasons, 1h without one */
+    int64_t learn_ns;   /* unknown before so much of it was seen; default 3 seasons, 15m without one */
+    int64_t slot_ns;    /* from here on derived: a season is `slots` of these, and each is known from `depth` seasons */
+    uint32_t slots, depth, needs;
+} tt_usual_def;
 
 typedef struct {
     tt_sv name;
     tt_anomaly_kind kind;
-    const tt_expr *when;
-    int64_t for_ns;       /* must hold this long; default 0 */
+    uint32_t signal;      /* every kind but ALERT: one instance for each of its series; of `when` the first that is read */
+    const tt_expr *when;  /* WHEN */
+    const tt_expr *clear; /* WHEN: over when this holds; NULL: when `when` does not */
+    int64_t for_ns;       /* must hold this long; default 0, ABSENT 1m */
     int64_t clear_ns;     /* `clear_for`: must not hold this long before it is over; default = for */
-    tt_label_match alert; /* kind ALERT: matched on the alert's name */
+    tt_label_match alert; /* ALERT: matched on the alert's name */
+    size_t n_alert_labels;
+    tt_label_match alert_labels[TT_MATCHERS_MAX]; /* ALERT; named groups of these and of the name become labels of the anomaly */
+    tt_slo slo;
+    tt_deviates deviates; /* BASELINE, PEERS */
+    tt_usual_def baseline;
+    tt_sv by;             /* PEERS: the label in which peers differ */
+    uint32_t min_peers;   /* PEERS: default 2 */
+    int64_t forget_ns;    /* ABSENT: gone for good after this; default 1h */
+    int track;            /* SLO, BASELINE: what is remembered of each series; else -1 */
+    uint32_t hash;        /* of its source text */
+    tt_sv text;           /* of the kinds that are not written as one: "p99_ms deviates from what is usual for it" */
     tt_pos pos;
 } tt_anomaly_def;
 
@@ -178,6 +238,8 @@ typedef struct tt_rules {
     tt_signal_def *signals;
     size_t n_anomalies;
     tt_anomaly_def *anomalies;
+    size_t n_tracks;
+    tt_track_def *tracks;
     size_t n_plans;
     tt_plan *plans;
     size_t n_services;                /* callers before callees is not promised */
@@ -200,5 +262,7 @@ const tt_step *tt_step_at(const tt_step *st, uint32_t service);
 const char *tt_step_name(tt_step_kind kind);
 const char *tt_mode_name(tt_mode mode);
 const char *tt_law_name(tt_law law);
+const char *tt_anomaly_kind_name(tt_anomaly_kind kind);
+tt_sv tt_anomaly_text(const tt_anomaly_def *a); /* its expression or pattern as written, or what else is watched */
 
 #endif

@@ -86,9 +86,16 @@ static void check_services(tt_load *l) {
 
 /* ---- expressions ---- */
 
-static tt_range range_of(void *ctx, int signal) {
+static tt_range range_of(void *ctx, int asked) {
     static const char *const not_negative[] = {"_rps", "_ms", "_ratio", "_total", "_count", "_seconds", "_bytes"};
-    const tt_signal_def *s = &((const tt_rules *)ctx)->signals[signal];
+    const tt_rules *rules = ctx;
+    if (asked >= TT_EXPR_CALL) {
+        const tt_track_def *t = &rules->tracks[asked - TT_EXPR_CALL];
+        tt_range r = range_of(ctx, (int)t->signal);
+        if (t->kind == TT_TRACK_RATE) return (tt_range){0, INFINITY};
+        return t->kind == TT_TRACK_CHANGE ? (tt_range){r.low - r.high, r.high - r.low} : r;
+    }
+    const tt_signal_def *s = &rules->signals[asked];
     tt_sv of = s->reports.n ? s->reports : s->name;
     if (tt_sv_eq(of, TT_SV("error_ratio"))) return (tt_range){0, 1};
     if (s->reports.n || tt_sv_eq(of, TT_SV("utilization")) || tt_sv_eq(of, TT_SV("inflight"))) return (tt_range){0, INFINITY};
@@ -116,6 +123,72 @@ static void check_expr(tt_load *l, const tt_doc *node, const char *what, const c
     }
 }
 
+static void check_clear(tt_load *l, const tt_anomaly_def *a, const tt_anomaly_nodes *n) {
+    size_t before = l->total;
+    check_expr(l, n->clear, "clear", "so it would never be over", "so it would be over at once", a->clear);
+    if (l->total != before || tt_expr_together((const tt_expr *const[]){a->when, a->clear}, 2, NULL, range_of, l->r) != TT_TRUE) return;
+    tt_load_fail(
+        l, TT_EVALUE, n->clear,
+        "clear %s can hold while when does: an anomaly would be over while it lasts; narrow it, such as error_ratio < 2%% to when: error_ratio > 5%%",
+        tt_show(n->clear).text);
+}
+
+static void check_burns(tt_load *l, const tt_anomaly_def *a, const tt_anomaly_nodes *n) {
+    for (size_t i = 0; i < a->slo.n_burns; i++) {
+        double most = 1 / (1 - a->slo.objective);
+        if (a->slo.objective <= 0 || a->slo.burns[i].rate < most) continue;
+        const tt_doc *objective = tt_doc_get(n->slo, TT_SV("objective"));
+        char rate[32], of[32];
+        tt_number_text(a->slo.burns[i].rate, rate, sizeof(rate));
+        tt_number_text(floor(most * 100 + 0.5) / 100, of, sizeof(of));
+        tt_load_fail(l, TT_EVALUE, n->burns[i] ? n->burns[i] : objective,
+                     "burn %s can never hold: at an objective of " TT_SV_FMT
+                     " all requests failing burn %s times; write windows with a burn below that",
+                     rate, TT_SV_ARG(objective->text), of);
+    }
+}
+
+static void check_anomaly(tt_load *l, const tt_anomaly_def *a, tt_anomaly_nodes *n) {
+    size_t before = l->total;
+    if (a->when) check_expr(l, n->when, "when", "so nothing would ever answer", "so it would be an anomaly for ever", a->when);
+    if (a->when && a->clear && l->total == before) check_clear(l, a, n);
+    if (a->kind == TT_ANOMALY_SLO) check_burns(l, a, n);
+    n->bad = l->total != before;
+}
+
+/* A bound that still holds in the middle of the anomaly is no aim. */
+static bool check_aim(tt_load *l, const tt_anomaly_def *a, const tt_doc *node, const tt_expr *keep) {
+    int signal;
+    tt_sv op;
+    double bound;
+    if (!tt_expr_bound(keep, &signal, &op, &bound)) return true;
+    tt_bounds when = tt_expr_bounds(a->when, signal, range_of, l->r), kept = tt_expr_bounds(keep, signal, range_of, l->r);
+    bool above = kept.has_high && !kept.has_low && when.has_low && !when.has_high &&
+                 (kept.high > when.low || (kept.high == when.low && !kept.high_open && !when.low_open));
+    bool below = kept.has_low && !kept.has_high && when.has_high && !when.has_low &&
+                 (kept.low < when.high || (kept.low == when.high && !kept.low_open && !when.high_open));
+    if (!above && !below) return true;
+    return tt_load_fail(l, TT_EVALUE, node,
+                        "keep %s can hold while anomaly " TT_SV_FMT " does (" TT_SV_FMT
+                        "): the plan would settle in the middle of it; write a bound that the anomaly is outside of",
+                        tt_show(node).text, TT_SV_ARG(a->name), TT_SV_ARG(tt_expr_text(a->when)));
+}
+
+/* What the plan keeps and what opens and ends its anomaly. */
+static void check_against_anomaly(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
+    const tt_anomaly_def *a = &l->r->anomalies[p->anomaly];
+    if (!a->when || l->anomalies[p->anomaly].bad) return;
+    for (size_t i = 0; i < p->n_keep; i++)
+        if (!check_aim(l, a, &n->keep->items[i], p->keep[i])) return;
+    const tt_expr *all[TT_KEEPS_MAX + 1];
+    for (size_t i = 0; i < p->n_keep; i++) all[i] = p->keep[i];
+    if (a->clear) all[p->n_keep] = a->clear;
+    if (tt_expr_together(all, p->n_keep + (a->clear != NULL), a->clear ? NULL : a->when, range_of, l->r) != TT_FALSE) return;
+    tt_load_fail(l, TT_EVALUE, n->keep,
+                 "with keep reached, anomaly " TT_SV_FMT " can never be over (%s " TT_SV_FMT "): the plan would work against its own aim",
+                 TT_SV_ARG(a->name), a->clear ? "clear:" : "it lasts while", TT_SV_ARG(tt_expr_text(a->clear ? a->clear : a->when)));
+}
+
 static void check_keeps(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
     size_t before = l->total;
     if (!n->keep || n->keep->kind != TT_DOC_SEQ || n->keep->n != p->n_keep) return; /* one of them was reported */
@@ -124,6 +197,7 @@ static void check_keeps(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
     if (l->total == before && tt_expr_always(p->keep, p->n_keep, range_of, l->r) == TT_FALSE)
         tt_load_fail(l, TT_EVALUE, n->keep,
                      "the members of keep can never hold together, so the plan could never settle: two of them exclude each other");
+    if (l->total == before && !n->bad && p->anomaly < l->r->n_anomalies) check_against_anomaly(l, p, n);
 }
 
 /* ---- plans ---- */
@@ -175,7 +249,8 @@ static const tt_feature_def *feature_of(const tt_service_def *s, tt_sv name) {
     return NULL;
 }
 
-/* The service that declares the feature and may be touched, `from` itself or nearest below it; -1: none. Breadth first, in the order the calls are written. */
+/* The service that declares the feature and may be touched, `from` itself or nearest below it; -1: none. Breadth first, in the order the calls are
+ * written. */
 static int owner_of(const tt_rules *r, uint32_t from, tt_sv feature, uint32_t queue[TT_SERVICES_MAX], bool seen[TT_SERVICES_MAX]) {
     size_t n = 0;
     memset(seen, 0, r->n_services * sizeof *seen);
@@ -197,7 +272,9 @@ static int owner_of(const tt_rules *r, uint32_t from, tt_sv feature, uint32_t qu
 static bool degrade_at(const tt_rules *r, const tt_step *st, uint32_t target, tt_step *ret) {
     uint32_t queue[TT_SERVICES_MAX];
     bool seen[TT_SERVICES_MAX];
-    int owner = st->service.n && !is_var(st->service) ? tt_rules_service(r, st->service) : st->service.n ? (int)target : owner_of(r, target, st->feature, queue, seen);
+    int owner = st->service.n && !is_var(st->service) ? tt_rules_service(r, st->service)
+                : st->service.n                       ? (int)target
+                                                      : owner_of(r, target, st->feature, queue, seen);
     const tt_feature_def *f = owner >= 0 ? feature_of(&r->services[owner], st->feature) : NULL;
     *ret = *st;
     if (owner < 0) owner = (int)target;
@@ -216,7 +293,8 @@ static void say_no_gain(tt_load *l, const tt_doc *step, const tt_step *st) {
         for (size_t k = 0; k < l->r->services[i].n_features; k++) tt_nearest_try(&near, l->r->services[i].features[k].name);
     bool other = near.best.n && !tt_sv_eq(near.best, st->feature);
     tt_load_fail(l, TT_EMISSING, step,
-                 "degrade needs gain, the capacity factor each level brings, such as gain: [1.14, 1.33]: no service it may act on declares the feature \"" TT_SV_FMT "\"%s",
+                 "degrade needs gain, the capacity factor each level brings, such as gain: [1.14, 1.33]: no service it may act on declares the "
+                 "feature \"" TT_SV_FMT "\"%s",
                  TT_SV_ARG(st->feature), other ? tt_nearest_say(&near, say) : " with its own");
 }
 
@@ -347,9 +425,7 @@ static void check_fights(tt_load *l, size_t i) {
 void tt_check_rules(tt_load *l) {
     tt_rules *r = l->r;
     check_services(l);
-    for (size_t i = 0; i < r->n_anomalies; i++)
-        if (r->anomalies[i].when)
-            check_expr(l, l->anomalies[i], "when", "so nothing would ever answer", "so it would be an anomaly for ever", r->anomalies[i].when);
+    for (size_t i = 0; i < r->n_anomalies; i++) check_anomaly(l, &r->anomalies[i], &l->anomalies[i]);
     for (size_t i = 0; i < r->n_plans; i++) {
         check_keeps(l, &r->plans[i], &l->plans[i]);
         tt_check_law(l, &r->plans[i], &l->plans[i]);

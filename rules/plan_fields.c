@@ -257,7 +257,7 @@ bool tt_get_ratio(tt_load *l, const tt_doc *node, const char *what, bool zero, d
     return true;
 }
 
-static void number_text(double v, char *buf, size_t size) {
+void tt_number_text(double v, char *buf, size_t size) {
     tt_buf b;
     tt_buf_init(&b, size - 1);
     tt_buf_number(&b, v);
@@ -273,8 +273,8 @@ bool tt_get_number(tt_load *l, const tt_doc *node, const char *what, double min,
     if (!tt_parse_number(node->text, &v))
         return tt_load_fail(l, TT_EVALUE, node, "%s %s is not a number: write one such as 140 or 1.5", what, tt_show(node).text);
     if (!(v >= min && v <= max)) {
-        number_text(min, low, sizeof(low));
-        number_text(max, high, sizeof(high));
+        tt_number_text(min, low, sizeof(low));
+        tt_number_text(max, high, sizeof(high));
         return tt_load_fail(l, TT_EVALUE, node, "%s %s is out of range: write %s to %s", what, tt_show(node).text, low, high);
     }
     *ret = v;
@@ -397,18 +397,79 @@ static int resolve(void *ctx, tt_sv name) {
     return i;
 }
 
+static void unknown_signal(tt_load *l, tt_sv name, tt_err *err) {
+    char say[160];
+    tt_nearest near = tt_nearest_to(name);
+    for (size_t i = 0; i < l->r->n_signals; i++) tt_nearest_try(&near, l->r->signals[i].name);
+    size_t n = strlen(err->text);
+    snprintf(err->text + n, sizeof(err->text) - n, "%s", near.best.n ? tt_nearest_say(&near, say) : ": give it under `signals`");
+}
+
+/* What a call looks back at has to be remembered from now on. */
+static bool bind(tt_load *l, const tt_doc *node, tt_expr *e) {
+    static const tt_track_kind kinds[] = {[TT_EXPR_CHANGE] = TT_TRACK_CHANGE, [TT_EXPR_RATE] = TT_TRACK_RATE, [TT_EXPR_MEAN] = TT_TRACK_MEAN};
+    const tt_expr_call *calls;
+    size_t n = tt_expr_calls(e, &calls);
+    for (size_t i = 0; i < n; i++) {
+        const tt_signal_def *s = &l->r->signals[calls[i].signal];
+        if (calls[i].span_ns < 2 * s->every_ns) {
+            char span[32], every[32], twice[32];
+            tt_format_duration(calls[i].span_ns, span, sizeof(span));
+            tt_format_duration(s->every_ns, every, sizeof(every));
+            tt_format_duration(2 * s->every_ns, twice, sizeof(twice));
+            return tt_load_fail_inside(l, TT_EVALUE, node, calls[i].at, "%s looks back %s and " TT_SV_FMT " comes every %s: write at least %s",
+                                       tt_expr_function_name(calls[i].function), span, TT_SV_ARG(s->name), every, twice);
+        }
+        int track = tt_rules_track(
+            l, node, (tt_track_def){.kind = kinds[calls[i].function], .signal = (uint32_t)calls[i].signal, .span_ns = calls[i].span_ns});
+        if (track < 0) return false;
+        tt_expr_bind(e, i, track);
+    }
+    return true;
+}
+
 tt_expr *tt_get_expr(tt_load *l, const tt_doc *node) {
     resolver x = {.r = l->r};
     tt_err err = {0};
     tt_expr *e = tt_expr_parse(l->r->arena, node, resolve, &x, &err);
-    if (e || (err.code == TT_EUNKNOWN && l->signals_unsure)) return e;
+    if (e) return bind(l, node, e) ? e : NULL;
     if (err.code == TT_EUNKNOWN && x.unknown.n) {
-        char say[160];
-        tt_nearest near = tt_nearest_to(x.unknown);
-        for (size_t i = 0; i < l->r->n_signals; i++) tt_nearest_try(&near, l->r->signals[i].name);
-        size_t n = strlen(err.text);
-        snprintf(err.text + n, sizeof(err.text) - n, "%s", near.best.n ? tt_nearest_say(&near, say) : ": give it under `signals`");
+        if (l->signals_unsure) return NULL;
+        unknown_signal(l, x.unknown, &err);
     }
     tt_load_err(l, &err);
     return NULL;
+}
+
+bool tt_get_signal(tt_load *l, const tt_doc *node, const char *what, int *ret) {
+    tt_sv name = {0};
+    if (!node) return true;
+    if (!tt_get_name(l, node, what, &name)) return false;
+    int k = tt_rules_signal(l->r, name);
+    if (k < 0) {
+        tt_err err = {0};
+        if (l->signals_unsure) return false;
+        tt_doc_fail(&err, TT_EUNKNOWN, node, "%s: signal %s is not declared", what, tt_show(node).text);
+        unknown_signal(l, name, &err);
+        tt_load_err(l, &err);
+        return false;
+    }
+    *ret = k;
+    return true;
+}
+
+bool tt_get_amount(tt_load *l, const tt_doc *node, const char *what, double *ret) {
+    if (!node) return true;
+    if (!scalar(l, node, what, "2%")) return false;
+    if (tt_parse_amount(node->text, ret)) return true;
+    return tt_load_fail(l, TT_EVALUE, node, "%s %s is no amount: write it in the signal's own unit, such as 2%%, 50ms or 3", what,
+                        tt_show(node).text);
+}
+
+bool tt_get_label(tt_load *l, const tt_doc *node, const char *what, tt_sv *ret) {
+    if (!node) return true;
+    if (!tt_get_text(l, node, what, "dc", ret)) return false;
+    if (tt_is_label_name(*ret)) return true;
+    return tt_load_fail(l, TT_EVALUE, node, "%s %s is not the name of a label: letters, digits and _ only, and no digit first", what,
+                        tt_show(node).text);
 }

@@ -21,6 +21,8 @@ typedef struct {
     size_t n_vars;
     bool vars_unsure; /* a pattern could not be read: a variable nobody made may have been in it */
     tt_plan_var vars[TT_VARS_MAX];
+    size_t n_made;                    /* names that the anomaly's own patterns make: variables too */
+    tt_sv made[TT_MATCH_GROUPS_MAX];
     bool bad; /* its on, target or steps were reported already: don't cross them, what follows from a mistake is noise */
 } tt_plan_nodes;
 
@@ -29,12 +31,17 @@ typedef struct {
 } tt_service_nodes;
 
 typedef struct {
+    const tt_doc *item, *when, *clear, *slo, *burns[TT_BURNS_MAX];
+    bool bad; /* reported already: plans are not crossed with it */
+} tt_anomaly_nodes;
+
+typedef struct {
     tt_rules *r;
     tt_err *errs;
     size_t max_errs, n_errs, total;
     tt_plan_nodes *plans;
     tt_service_nodes *services;
-    const tt_doc **anomalies;
+    tt_anomaly_nodes *anomalies;
     bool signals_unsure, anomalies_unsure, services_unsure; /* some could not be read: a name nobody declares may be theirs */
     tt_pos last_pos;                                        /* file names are copied once each, mostly */
 } tt_load;
@@ -71,6 +78,7 @@ typedef struct {
 bool tt_read_keys(tt_load *l, const tt_doc *map, const char *what, const char *example, const tt_key *keys, size_t n);
 bool tt_read_list(tt_load *l, const tt_doc *list, const char *what, const char *example, size_t max); /* checks only; NULL: false without report */
 
+void tt_number_text(double v, char *buf, size_t size); /* shortest */
 bool tt_get_text(tt_load *l, const tt_doc *node, const char *what, const char *example, tt_sv *ret); /* copied, never empty */
 bool tt_get_name(tt_load *l, const tt_doc *node, const char *what, tt_sv *ret);
 bool tt_get_duration(tt_load *l, const tt_doc *node, const char *what, int64_t min, int64_t max, int64_t *ret_ns);
@@ -86,7 +94,20 @@ size_t tt_group_offset(tt_sv text, tt_sv name); /* where the named group stands 
 bool tt_no_groups(tt_load *l, const tt_doc *node, const char *what, const tt_label_match *m);
 /* Factors a level of degrade: *levels is what was written, or becomes their number. */
 void tt_load_gains(tt_load *l, const tt_doc *gain, bool counted, uint32_t *levels, double to[TT_LEVELS_MAX]);
-tt_expr *tt_get_expr(tt_load *l, const tt_doc *node);
+tt_expr *tt_get_expr(tt_load *l, const tt_doc *node); /* bound to the rules' tracks */
+bool tt_get_amount(tt_load *l, const tt_doc *node, const char *what, double *ret); /* as in expressions: 2%, 50ms, 3 */
+bool tt_get_signal(tt_load *l, const tt_doc *node, const char *what, int *ret);
+bool tt_get_label(tt_load *l, const tt_doc *node, const char *what, tt_sv *ret);
+bool tt_is_label_name(tt_sv s);
+
+/* ---- plan_anomaly.c ---- */
+void tt_load_anomaly(tt_load *l, const tt_doc *item);
+void tt_anomaly_release(const tt_matcher *m, const tt_anomaly_def *a);
+/* The index of such a track, made when there is none yet; -1 with the error told when there are too many. `at` is where it is asked for. */
+int tt_rules_track(tt_load *l, const tt_doc *at, tt_track_def track);
+void tt_lay_out_tracks(tt_rules *r); /* once all are known */
+/* The names that an anomaly's own patterns make, at most `max`: they become its labels. */
+size_t tt_anomaly_groups(const tt_rules *r, const tt_anomaly_def *a, tt_sv names[], size_t max);
 
 /* ---- plan_parts.c ---- */
 void tt_load_plan(tt_load *l, const tt_doc *item);

@@ -43,9 +43,14 @@ static void release(const tt_matcher *m, const tt_label_match *l) {
     if (l->pattern) m->release(m->ctx, (tt_pattern *)(uintptr_t)l->pattern);
 }
 
+void tt_anomaly_release(const tt_matcher *m, const tt_anomaly_def *a) {
+    release(m, &a->alert);
+    for (size_t i = 0; i < a->n_alert_labels; i++) release(m, &a->alert_labels[i]);
+}
+
 void tt_rules_free(tt_rules *r) {
     if (!r) return;
-    for (size_t i = 0; i < r->n_anomalies; i++) release(r->matcher, &r->anomalies[i].alert);
+    for (size_t i = 0; i < r->n_anomalies; i++) tt_anomaly_release(r->matcher, &r->anomalies[i]);
     for (size_t i = 0; i < r->n_plans; i++)
         for (size_t k = 0; k < r->plans[i].n_matchers; k++) release(r->matcher, &r->plans[i].matchers[k]);
     for (size_t i = 0; i < r->guardrails.n_protected; i++) release(r->matcher, &r->guardrails.protected_services[i]);
@@ -162,7 +167,7 @@ static bool signal_name(tt_load *l, const tt_doc *node, tt_sv *ret) {
     return true;
 }
 
-static bool label_name(tt_sv s) {
+bool tt_is_label_name(tt_sv s) {
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
         if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (i > 0 && c >= '0' && c <= '9'))) return false;
@@ -182,10 +187,10 @@ static bool load_renames(tt_load *l, const tt_doc *map, tt_signal_def *sig) {
         tt_sv a = {0}, b = {0};
         if (!tt_get_text(l, to, "a label", "service", &a) || !tt_get_text(l, from, "a label", "to_service", &b))
             ok = false;
-        else if (!label_name(a) || !label_name(b))
+        else if (!tt_is_label_name(a) || !tt_is_label_name(b))
             ok =
-                tt_load_fail(l, TT_EVALUE, label_name(a) ? from : to, "%s is not the name of a label: letters, digits and _ only, and no digit first",
-                             tt_show(label_name(a) ? from : to).text);
+                tt_load_fail(l, TT_EVALUE, tt_is_label_name(a) ? from : to, "%s is not the name of a label: letters, digits and _ only, and no digit first",
+                             tt_show(tt_is_label_name(a) ? from : to).text);
         else {
             sig->renames[sig->n_renames].to = a;
             sig->renames[sig->n_renames++].from = b;
@@ -230,7 +235,7 @@ static void load_signal(tt_load *l, const tt_doc *item) {
         l->signals_unsure = true;
         return;
     }
-    tt_signal_def s = {.pos = tt_load_pos(l, item->pos)};
+    tt_signal_def s = {.forget_ns = TT_SECONDS(900), .pos = tt_load_pos(l, item->pos)};
     if (!name) tt_load_fail(l, TT_EMISSING, item, "a signal without a name: add name: error_ratio, or whatever it measures");
     bool named = name && signal_name(l, name, &s.name);
     int twin = named ? tt_rules_signal(r, s.name) : -1;
@@ -416,54 +421,6 @@ static void resolve_calls(tt_load *l, uint32_t service) {
     }
 }
 
-/* ---- anomalies ---- */
-
-static void load_anomaly(tt_load *l, const tt_doc *item) {
-    tt_rules *r = l->r;
-    const tt_doc *name = NULL, *when = NULL, *alert = NULL, *hold = NULL, *clear = NULL, *slo = NULL, *baseline = NULL;
-    const tt_key keys[] = {{"name", &name},       {"when", &when}, {"alert", &alert},      {"for", &hold},
-                           {"clear_for", &clear}, {"slo", &slo},   {"baseline", &baseline}};
-    tt_read_keys(l, item, "an anomaly", "{name: overload, when: error_ratio > 5%, for: 10s}", keys, TT_COUNT(keys));
-    if (item->kind != TT_DOC_MAP) {
-        l->anomalies_unsure = true;
-        return;
-    }
-    tt_anomaly_def a = {.pos = tt_load_pos(l, item->pos)};
-    if (!name) tt_load_fail(l, TT_EMISSING, item, "an anomaly without a name: add name: overload, or whatever it is; plans refer to it");
-    bool named = name && tt_get_name(l, name, "an anomaly's name", &a.name);
-    for (size_t i = 0; named && i < r->n_anomalies; i++)
-        if (tt_sv_eq(r->anomalies[i].name, a.name))
-            named = tt_load_fail(l, TT_EVALUE, name, "anomaly %s is declared twice, first in %s:%u: rename one", tt_show(name).text,
-                                 r->anomalies[i].pos.file, r->anomalies[i].pos.line);
-    if (slo) tt_load_fail(l, TT_EVALUE, slo, "slo is not supported yet: write a threshold with `when`");
-    if (baseline) tt_load_fail(l, TT_EVALUE, baseline, "baseline is not supported yet: write a threshold with `when`");
-    if (when && alert) tt_load_fail(l, TT_EVALUE, alert, "an anomaly has when or alert, not both: make two of it");
-    if (!when && !alert && !slo && !baseline)
-        tt_load_fail(l, TT_EMISSING, item, "an anomaly needs when: error_ratio > 5%%, or alert: {name: /HighErrorRate/}");
-    if (when) a.when = tt_get_expr(l, when);
-    if (alert && !when) {
-        const tt_doc *of = NULL;
-        const tt_key alert_keys[] = {{"name", &of}};
-        a.kind = TT_ANOMALY_ALERT;
-        bool ok = tt_read_keys(l, alert, "alert", "{name: /HighErrorRate/}", alert_keys, TT_COUNT(alert_keys));
-        if (ok && !of) tt_load_fail(l, TT_EMISSING, alert, "alert needs the name it answers: {name: /HighErrorRate/}");
-        if (of && tt_get_match(l, of, "alert.name", &a.alert)) {
-            a.alert.label = TT_SV("alertname");
-            tt_no_groups(l, of, "alert.name", &a.alert);
-        }
-    }
-    tt_get_duration(l, hold, "for", 0, TT_SECONDS(86400), &a.for_ns);
-    a.clear_ns = a.for_ns;
-    tt_get_duration(l, clear, "clear_for", 0, TT_SECONDS(86400), &a.clear_ns);
-    if (!named) {
-        l->anomalies_unsure = true;
-        release(r->matcher, &a.alert);
-        return;
-    }
-    l->anomalies[r->n_anomalies] = when;
-    r->anomalies[r->n_anomalies++] = a;
-}
-
 /* ---- guardrails ---- */
 
 static void load_guardrails(tt_load *l, const tt_doc *node) {
@@ -562,9 +519,10 @@ tt_rules *tt_rules_load(const tt_doc *const docs[], size_t n_docs, const tt_matc
         r->arena = arena;
         r->matcher = matcher;
         r->signals = tt_arena_array(arena, TT_SIGNALS_MAX, sizeof(*r->signals));
+        r->tracks = tt_arena_array(arena, TT_TRACKS_MAX, sizeof(*r->tracks));
     }
     parts p = {0};
-    if (!r || !scratch || !r->signals) {
+    if (!r || !scratch || !r->signals || !r->tracks) {
         tt_load_no_memory(&l);
         *n_errs = l.n_errs;
         tt_arena_free(scratch);
@@ -585,7 +543,11 @@ tt_rules *tt_rules_load(const tt_doc *const docs[], size_t n_docs, const tt_matc
         for (size_t i = 0; i < p.n[S_SERVICES]; i++) load_service(&l, p.item[S_SERVICES][i]);
         for (uint32_t i = 0; i < r->n_services; i++) resolve_calls(&l, i);
         for (size_t i = 0; i < p.n[S_SIGNALS]; i++) load_signal(&l, p.item[S_SIGNALS][i]);
-        for (size_t i = 0; i < p.n[S_ANOMALIES]; i++) load_anomaly(&l, p.item[S_ANOMALIES][i]);
+        for (size_t i = 0; i < p.n[S_ANOMALIES]; i++) {
+            size_t n = r->n_anomalies;
+            tt_load_anomaly(&l, p.item[S_ANOMALIES][i]);
+            if (r->n_anomalies > n) r->anomalies[n].hash = hash_of(2166136261u, p.item[S_ANOMALIES][i]);
+        }
         load_guardrails(&l, p.n[S_GUARDRAILS] ? p.item[S_GUARDRAILS][0] : NULL);
         for (size_t i = 0; i < p.n[S_PLANS]; i++) {
             tt_load_plan(&l, p.item[S_PLANS][i]);
@@ -593,6 +555,7 @@ tt_rules *tt_rules_load(const tt_doc *const docs[], size_t n_docs, const tt_matc
             r->plans[r->n_plans - 1].hash = hash_of(2166136261u, l.plans[r->n_plans - 1].item);
             r->plans[r->n_plans - 1].terms_hash = hash_of_terms(l.plans[r->n_plans - 1].item);
         }
+        tt_lay_out_tracks(r);
         tt_check_rules(&l);
         r->hash = 2166136261u;
         for (size_t d = 0; d < n_docs; d++) r->hash = hash_of(r->hash, docs[d]);

@@ -29,6 +29,10 @@ static bool get_name_or_var(tt_load *l, tt_plan_nodes *n, const tt_doc *node, co
         int k = used < sizeof(all) ? snprintf(all + used, sizeof(all) - used, "%s$" TT_SV_FMT, i ? ", " : "", TT_SV_ARG(v->name)) : 0;
         used += k > 0 ? (size_t)k : 0;
     }
+    for (size_t i = 0; i < n->n_made; i++) {
+        if (tt_sv_eq(n->made[i], name)) return tt_get_text(l, node, what, "$svc", ret);
+        tt_nearest_try(&near, n->made[i]);
+    }
     if (n->vars_unsure) return true;
     for (size_t i = 0; i < name.n; i++) {
         char c = name.p[i];
@@ -80,6 +84,7 @@ static void load_on(tt_load *l, const tt_doc *on, const tt_doc *item, tt_plan *p
         size_t i = 0;
         for (; i < r->n_anomalies && !tt_sv_eq(r->anomalies[i].name, name); i++) tt_nearest_try(&near, r->anomalies[i].name);
         p->anomaly = (uint32_t)i;
+        if (i < r->n_anomalies) n->n_made = tt_anomaly_groups(r, &r->anomalies[i], n->made, TT_COUNT(n->made));
         if (i == r->n_anomalies && !l->anomalies_unsure)
             tt_load_fail(l, TT_EUNKNOWN, anomaly, "anomaly %s is not declared%s", tt_show(anomaly).text,
                          near.best.n ? tt_nearest_say(&near, say) : ": give it under `anomalies`");

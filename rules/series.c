@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long a series that stopped is remembered: long enough to tell "gone" from "never was" in an incident. */
-static const int64_t forget_ns = TT_SECONDS(900);
-
 uint64_t tt_hash_bytes(uint64_t h, const void *p, size_t n) { /* FNV-1a */
     const unsigned char *b = p;
     for (size_t i = 0; i < n; i++) h = (h ^ b[i]) * 1099511628211u;
@@ -86,6 +83,7 @@ void tt_series_init(tt_series_table *t, uint32_t max) {
 void tt_series_free(tt_series_table *t) {
     for (uint32_t i = 0; i < t->n_sets; i++)
         if (t->sets[i].n_series) tt_labels_free(&t->sets[i].labels);
+    for (uint32_t i = 0; i < t->n; i++) free(t->s[i].memory);
     free(t->s);
     free(t->sets);
     tt_index_free(&t->by_labels);
@@ -240,15 +238,40 @@ static void leave(tt_series_table *t, uint32_t at) {
 static void free_series(tt_series_table *t, int32_t at) {
     uint32_t set = t->s[at].set;
     if (--t->sets[set].n_series == 0) drop_set(t, set);
+    free(t->s[at].memory);
+    t->generation++;
     t->s[at] = (tt_series){.next = t->free_list};
     t->free_list = at;
     t->n_used--;
 }
 
-void tt_series_move(tt_series_table *t, const int to[]) {
+/* The same is remembered in the same way. */
+static bool same_track(const tt_track_def *a, const tt_rules *old, const tt_track_def *b, const tt_rules *rules, const int to[]) {
+    if (a->kind != b->kind || to[a->signal] != (int)b->signal || a->bytes != b->bytes) return false;
+    if (a->kind <= TT_TRACK_MEAN) return a->span_ns == b->span_ns && a->every_ns == b->every_ns;
+    return tt_anomaly_same(&old->anomalies[a->anomaly], &rules->anomalies[b->anomaly], to);
+}
+
+static void move_memory(tt_series *s, uint32_t signal, const tt_rules *old, const tt_rules *rules, const int to[]) {
+    void *was = s->memory;
+    size_t bytes = rules->signals[signal].memory;
+    s->memory = bytes ? calloc(1, bytes) : NULL;
+    if (s->memory) tt_tracks_init(rules, signal, s->memory);
+    for (uint32_t i = was && s->memory ? rules->signals[signal].first_track : TT_TRACKS_MAX; i < TT_TRACKS_MAX; i = rules->tracks[i].next)
+        for (uint32_t k = old->signals[s->signal].first_track; k < TT_TRACKS_MAX; k = old->tracks[k].next)
+            if (same_track(&old->tracks[k], old, &rules->tracks[i], rules, to))
+                memcpy((char *)s->memory + rules->tracks[i].offset, (char *)was + old->tracks[k].offset, rules->tracks[i].bytes);
+    free(was);
+}
+
+void tt_series_move(tt_series_table *t, const int to[], const tt_rules *old, const tt_rules *rules) {
     int32_t first[TT_SIGNALS_MAX];
     uint32_t round[TT_SIGNALS_MAX];
     bool down[TT_SIGNALS_MAX];
+    tt_time answered_at[TT_SIGNALS_MAX];
+    memcpy(answered_at, t->answered_at, sizeof answered_at);
+    memset(t->answered_at, 0, sizeof t->answered_at);
+    t->generation++;
     memcpy(first, t->of_signal, sizeof first);
     memcpy(round, t->round, sizeof round);
     memcpy(down, t->down, sizeof down);
@@ -274,8 +297,10 @@ void tt_series_move(tt_series_table *t, const int to[]) {
                 free_series(t, k);
                 continue;
             }
+            move_memory(s, (uint32_t)to[i], old, rules, to);
             s->signal = (uint32_t)to[i];
             t->round[to[i]] = round[i];
+            t->answered_at[to[i]] = answered_at[i];
             t->down[to[i]] = down[i];
             TT_ASSERT(enter(t, (uint32_t)k)); /* the indexes have held as many before */
             t->of[to[i]].n_ok += s->quality == TT_Q_OK;
@@ -314,8 +339,12 @@ static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
     int32_t next_free = t->free_list >= 0 ? t->s[at].next : -1;
     s = &t->s[at];
     *s = (tt_series){.signal = m->signal, .set = set, .labels = t->sets[set].labels, .quality = TT_Q_NO_DATA, .since = e->now, .used = true};
-    if (!enter(t, (uint32_t)at)) {
+    size_t memory = e->rules->signals[m->signal].memory;
+    if (memory) s->memory = calloc(1, memory);
+    if ((memory && !s->memory) || !enter(t, (uint32_t)at)) {
         if (!t->sets[set].n_series) drop_set(t, set);
+        free(s->memory);
+        s->memory = NULL;
         s->used = false;
         s->next = next_free;
         return NULL;
@@ -326,6 +355,8 @@ static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
     else
         t->n++;
     t->n_used++;
+    t->generation++;
+    if (memory) tt_tracks_init(e->rules, m->signal, s->memory);
     /* It was not there when this round began: told by this one, or not yet. */
     t->of[m->signal].n_told += s->round == t->round[m->signal];
     return s;
@@ -340,6 +371,7 @@ static void set_quality(tt_engine *e, tt_series *s, tt_quality q) {
 
 static void forget(tt_engine *e, uint32_t signal) {
     tt_series_table *t = &e->series;
+    int64_t forget_ns = e->rules->signals[signal].forget_ns;
     int32_t *link = &t->of_signal[signal];
     while (*link >= 0) {
         int32_t at = *link;
@@ -358,6 +390,7 @@ static void end_round(tt_engine *e, const tt_poll *p) {
     tt_series_table *t = &e->series;
     tt_signal_series *of = &t->of[p->signal];
     t->down[p->signal] = !p->answered;
+    if (p->answered && !p->partial) t->answered_at[p->signal] = e->now;
     if (p->answered && (p->partial || of->n_told == of->n) && of->n_ok == of->n) return; /* all are there and well */
     int64_t max_age = tt_series_max_age(e, p->signal);
     for (int32_t k = t->of_signal[p->signal]; k >= 0; k = t->s[k].next_of_signal) {
@@ -369,6 +402,16 @@ static void end_round(tt_engine *e, const tt_poll *p) {
             set_quality(e, s, TT_Q_NO_DATA);
     }
     if (of->n_ok < of->n) forget(e, p->signal);
+}
+
+void *tt_series_track(const tt_series *s, const tt_track_def *d) { return (char *)s->memory + d->offset; }
+
+/* What expressions look back at; the rest is remembered when its anomaly is looked at, because it depends on what that finds. */
+static void remember(const tt_engine *e, const tt_series *s) {
+    for (uint32_t i = e->rules->signals[s->signal].first_track; i < TT_TRACKS_MAX; i = e->rules->tracks[i].next) {
+        const tt_track_def *d = &e->rules->tracks[i];
+        if (d->kind <= TT_TRACK_MEAN) tt_past_take(tt_series_track(s, d), d, s->at, s->value);
+    }
 }
 
 void tt_series_take(tt_engine *e, const tt_observations *obs) {
@@ -394,6 +437,7 @@ void tt_series_take(tt_engine *e, const tt_observations *obs) {
         s->at = m->at.ns > e->now.ns ? e->now : m->at;
         s->value = m->value;
         s->window_ns = m->window_ns > 0 ? m->window_ns : e->rules->signals[m->signal].window_ns;
+        if (s->memory) remember(e, s);
     }
     for (size_t i = 0; i < obs->n_polls; i++)
         if (obs->polls[i].signal < e->rules->n_signals) end_round(e, &obs->polls[i]);
@@ -421,6 +465,7 @@ const char *tt_quality_name(tt_quality q) {
 typedef struct {
     tt_reading r;
     tt_across across;
+    const tt_track_def *track; /* NULL: the value itself */
     uint32_t n;
     bool hole;
     tt_quality hole_quality;
@@ -439,17 +484,25 @@ static void fold_in(const tt_engine *e, const tt_series *s, fold *f) {
         }
         return;
     }
+    double value = s->value;
+    if (f->track && (!s->memory || !tt_past_read(tt_series_track(s, f->track), f->track, &value))) {
+        /* Too young, or it was away at that time: a sum is not known without it. */
+        f->hole = f->hole || f->across == TT_ACROSS_SUM || f->across == TT_ACROSS_MEAN;
+        f->hole_quality = TT_Q_TOO_FEW_SAMPLES;
+        if (!f->n) f->r.quality = TT_Q_TOO_FEW_SAMPLES;
+        return;
+    }
     if (!f->n) {
-        f->r = (tt_reading){true, s->value, s->at, TT_Q_OK, false, s->window_ns};
+        f->r = (tt_reading){true, value, s->at, TT_Q_OK, false, s->window_ns};
     } else {
         switch (f->across) {
         case TT_ACROSS_SUM:
-        case TT_ACROSS_MEAN: f->r.value += s->value; break;
+        case TT_ACROSS_MEAN: f->r.value += value; break;
         case TT_ACROSS_MAX:
-            if (s->value > f->r.value) f->r.value = s->value;
+            if (value > f->r.value) f->r.value = value;
             break;
         case TT_ACROSS_MIN:
-            if (s->value < f->r.value) f->r.value = s->value;
+            if (value < f->r.value) f->r.value = value;
             break;
         }
         if (s->at.ns < f->r.at.ns) f->r.at = s->at;
@@ -483,6 +536,10 @@ static void fold_service(const tt_engine *e, uint32_t signal, const tt_where *w,
 tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
     fold f = {.r = {false, 0, e->now, TT_Q_NO_DATA, false, 0}, .across = TT_ACROSS_MAX};
     if (signal < 0) return f.r;
+    if (signal >= TT_EXPR_CALL) {
+        f.track = &e->rules->tracks[signal - TT_EXPR_CALL];
+        signal = (int)f.track->signal;
+    }
     const tt_series_table *t = &e->series;
     const tt_signal_series *of = &t->of[signal];
     f.across = e->rules->signals[signal].across;

@@ -314,7 +314,9 @@ void tt_engine_anomalies_json(const tt_engine *e, tt_buf *b) {
         text(b, "state", tt_anomaly_state_name(a->state));
         wall(b, "since_ms", a->since_wall);
         number(b, "value", a->value_known ? a->value : (double)NAN);
-        textv(b, "text", d->kind == TT_ANOMALY_WHEN ? tt_expr_text(d->when) : d->alert.text);
+        textv(b, "text", tt_anomaly_text(d));
+        tt_buf_put(b, TT_SV(","));
+        tt_trigger_detail(e, a, b);
         tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, TT_SV("]}"));

@@ -12,8 +12,14 @@ static int resolve(void *ctx, tt_sv name) {
     return name.n == 1 && name.p[0] >= 'a' && name.p[0] <= 'z' ? name.p[0] - 'a' : -1;
 }
 
+/* A call is read as a signal of its own. */
+static int value_of(int asked) {
+    return asked >= TT_EXPR_CALL ? (asked - TT_EXPR_CALL + 13) % 26 : asked;
+}
+
 static tt_range range(void *ctx, int signal) {
     (void)ctx;
+    signal = value_of(signal);
     return signal % 3 == 0 ? (tt_range){0, 1} : signal % 3 == 1 ? (tt_range){0, INFINITY} : (tt_range){-INFINITY, INFINITY};
 }
 
@@ -24,6 +30,7 @@ typedef struct {
 
 static bool read_value(void *ctx, int signal, double *ret) {
     const values *x = ctx;
+    signal = value_of(signal);
     if (!(x->known >> signal & 1)) return false;
     *ret = x->v[signal];
     return true;

@@ -1,74 +1,5 @@
 /* Each check: one thing is changed in a good document, and exactly the problems named must be told, where the @ stand. */
-#include "load.h"
-
-static char *replaced(const char *text, const char *find, const char *with) {
-    const char *at = strstr(text, find);
-    if (!at) ROW_FAIL(find, "is not in the document");
-    char *out = calloc(1, strlen(text) + strlen(with) + 1);
-    memcpy(out, text, (size_t)(at - text));
-    strcat(out, with);
-    strcat(out, at + strlen(find));
-    return out;
-}
-
-enum { EXPECTED_MAX = 8 };
-
-/* Takes the @ out and says where they stood. */
-static size_t take_marks(char *text, uint32_t line[EXPECTED_MAX], uint32_t column[EXPECTED_MAX]) {
-    size_t n = 0;
-    uint32_t l = 1, c = 1;
-    char *to = text;
-    for (const char *p = text; *p; p++) {
-        if (*p == '@' && n < EXPECTED_MAX) {
-            line[n] = l;
-            column[n++] = c;
-            continue;
-        }
-        c++;
-        if (*p == '\n') {
-            l++;
-            c = 1;
-        }
-        *to++ = *p;
-    }
-    *to = '\0';
-    return n;
-}
-
-static void expect(const char *row, const char *marked, const char *says) {
-    uint32_t line[EXPECTED_MAX], column[EXPECTED_MAX];
-    char *text = strdup(marked);
-    size_t n = take_marks(text, line, column);
-    loaded l;
-    load_text(&l, text);
-    bool good = (l.rules == NULL) == (n > 0) && l.n_errs == n;
-    char want[200];
-    for (size_t i = 0; good && i < n; i++) {
-        size_t len = strcspn(says, "|");
-        snprintf(want, sizeof(want), "%.*s", (int)len, says);
-        says += len + (says[len] == '|');
-        good = l.errs[i].line == line[i] && l.errs[i].column == column[i] && strstr(l.errs[i].text, want) && strcmp(l.errs[i].file, "a.yaml") == 0;
-        if (!good) print_error("problem %zu should be at %u:%u and say \"%s\"\n", i + 1, line[i], column[i], want);
-    }
-    if (!good) {
-        print_errs(&l);
-        ROW_FAIL(row, "%zu problems, %zu expected", l.n_errs, n);
-    }
-    unload(&l);
-    free(text);
-}
-
-typedef struct {
-    const char *find, *with, *says;
-} row;
-
-static void run(const row *rows, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        char *text = replaced(good_text, rows[i].find, rows[i].with);
-        expect(rows[i].with, text, rows[i].says);
-        free(text);
-    }
-}
+#include "check.h"
 
 static void keys_and_types(void **state) {
     (void)state;
@@ -184,14 +115,11 @@ static void anomalies(void **state) {
         {"when: error_ratio > 5% and", "when: @error_ratio > 5 and", "can never hold, so nothing would ever answer"},
         {"when: error_ratio > 5% and offered_rps > 50", "when: @offered_rps >= 0", "always holds, so it would be an anomaly for ever"},
         {"when: error_ratio > 5% and offered_rps > 50", "when: @1 > 0", "reads no signal"},
-        {"when: error_ratio > 5% and offered_rps > 50", "slo: @{objective: 99.9%}", "slo is not supported yet: write a threshold with `when`"},
-        {"when: error_ratio > 5% and offered_rps > 50", "baseline: @{season: 1d}", "baseline is not supported yet: write a threshold with `when`"},
         {"    for: 10s\n", "    for: 10s\n    alert: @{name: x}\n", "when or alert, not both"},
         {"    for: 10s\n", "    for: @25h\n", "out of range: write 0s to 1d"},
         {"  - name: paged\n    alert: {name: /HighErrorRate|LatencySLO/}\n", "  - @name: paged\n", "an anomaly needs when"},
         {"{name: /HighErrorRate|LatencySLO/}", "@x", "alert is a map, not \"x\""},
-        {"{name: /HighErrorRate|LatencySLO/}", "@{}", "alert needs the name it answers"},
-        {"{name: /HighErrorRate|LatencySLO/}", "{name: /High@(?<x>.+)/}", "the named group \"x\" goes nowhere"},
+        {"{name: /HighErrorRate|LatencySLO/}", "@{}", "alert needs the name it answers, or labels"},
         {"{name: /HighErrorRate|LatencySLO/}", "{name: '/High(@/'}", "missing closing parenthesis"},
         {"{name: /HighErrorRate|LatencySLO/}", "{name: @/High}", "a pattern stands between two slashes"},
     };
@@ -392,9 +320,9 @@ static void laws(void **state) {
 static void all_at_once(void **state) {
     (void)state;
     expect("many",
-           "signals:\n  - {name: a, query: q, @evry: 5s}\nanomalies:\n  - {name: x, when: @b > 1}\n  - {name: y, slo: @{}}\nguardrails: "
+           "signals:\n  - {name: a, query: q, @evry: 5s}\nanomalies:\n  - {name: x, when: @b > 1}\n  - {name: y, peers: @@{}}\nguardrails: "
            "{max_capacity_removed: @140%}\n",
-           "did you mean \"every\"|signal \"b\" is not declared|slo is not supported yet|out of range");
+           "did you mean \"every\"|signal \"b\" is not declared|peers needs the signal|peers needs by|out of range");
 }
 
 static void no_room_for_errors(void **state) {
