@@ -1,6 +1,7 @@
 /* Out of bounds for long enough, for one label set; or an alert that came in. Unknown is neither: it opens nothing and clears nothing. */
 #include "engine_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,6 +84,23 @@ static void match_plans(tt_engine *e, tt_anomaly *a) {
         a->matches[at] = m;
         if (a->n_matches < TT_MATCHES_MAX) a->n_matches++;
     }
+}
+
+bool tt_plan_covers(tt_engine *e, const tt_plan *p, const char *service, const char *dc) {
+    const tt_label l[] = {{TT_SV("service"), tt_sv_of(service)}, {TT_SV("dc"), tt_sv_of(dc)}};
+    tt_labels labels;
+    if (!tt_labels_copy(&labels, l, 2)) return false;
+    vars v = {.n = 0};
+    tt_target t = {0};
+    bool yes = matches(e, p, &labels, &v);
+    if (yes) {
+        expand(&v, p->service, t.service);
+        expand(&v, p->dc, t.dc);
+        expand(&v, p->instance, t.instance);
+        yes = strcmp(t.service, service) == 0 && strcmp(t.dc, dc) == 0 && !t.instance[0];
+    }
+    tt_labels_free(&labels);
+    return yes;
 }
 
 /* ---- instances ---- */
@@ -311,6 +329,32 @@ static void take_alert(tt_engine *e, const tt_alert *in) {
     }
 }
 
+static const char armed_key[] = "armed:";
+
+/* What the armed cap holds back is evidence of its own: the answers that are given are all well. */
+void tt_anomaly_armed(tt_engine *e, const tt_plan *p, const char *service, const char *dc, double held, bool biting) {
+    char key[TT_NAME_MAX], share[32];
+    if (snprintf(key, sizeof key, "%s%s/%s", armed_key, service, dc) >= (int)sizeof key) return;
+    tt_anomaly *a = find(e, p->anomaly, NULL, key);
+    if (!biting) {
+        if (a) clear_it(e, a);
+        return;
+    }
+    if (!a) {
+        const tt_label l[] = {{TT_SV("service"), tt_sv_of(service)}, {TT_SV("dc"), tt_sv_of(dc)}};
+        tt_labels labels;
+        if (!tt_labels_copy(&labels, l, 2)) return;
+        a = add(e, p->anomaly, &labels, key);
+        tt_labels_free(&labels);
+        if (!a) return;
+        a->state = TT_AN_OPEN;
+        tt_pct(share, sizeof share, held);
+        say_target(tt_emit(e, "anomaly_opened", NULL, "the armed cap of %s in %s holds back %s of its load: it is over the learned capacity", service, dc, share), a);
+    }
+    a->value_known = true;
+    a->value = held;
+}
+
 static void step_alert(tt_engine *e, tt_anomaly *a) {
     const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
     int64_t since = tt_since(e->now, a->since);
@@ -339,6 +383,10 @@ void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
     for (uint32_t i = 0; i < e->n_anomalies; i++) {
         tt_anomaly *a = &e->anomalies[i];
         if (!a->used) continue;
+        if (strncmp(a->alert_key, armed_key, sizeof armed_key - 1) == 0) {
+            drop(e, a); /* the rules in force say who arms what; it comes up again from its own evidence */
+            continue;
+        }
         size_t k = 0;
         while (k < e->rules->n_anomalies && !tt_anomaly_same(&old->anomalies[a->anomaly], &e->rules->anomalies[k], to)) k++;
         if (k == e->rules->n_anomalies) {

@@ -78,6 +78,7 @@ static tt_decision *wish(tt_engine *e, draft *dr, const tt_target *t, const tt_l
 
 static tt_act *add(tt_decision *d, tt_act_kind kind) {
     if (!d || d->n_actions == TT_ACTIONS_MAX) return NULL;
+    d->armed = false; /* until the armed cap turns out to be all there is */
     tt_act *a = &d->actions[d->n_actions++];
     memset(a, 0, sizeof *a);
     a->kind = kind;
@@ -86,21 +87,24 @@ static tt_act *add(tt_decision *d, tt_act_kind kind) {
 
 static void site_wishes(tt_engine *e, draft *dr, tt_site *s) {
     tt_loop *l = tt_site_loop(e, s);
-    if (!l) return;
+    if (!l && s->armed_rps <= 0) return;
     tt_target t = {0};
     tt_copy_text(t.service, sizeof t.service, tt_sv_of(tt_service_cname(e, s->service)));
     tt_copy_text(t.dc, sizeof t.dc, tt_sv_of(tt_dc_cname(e, s)));
-    const tt_step *limit = tt_plan_step(l->plan, TT_STEP_LIMIT);
-    if (s->cap_rps > 0 && !s->by_ratio) {
-        tt_decision *d = wish(e, dr, &t, l);
+    bool capped = s->cap_rps > 0 && !s->by_ratio, armed = s->armed_rps > 0 && !(s->cap_rps > 0);
+    const tt_step *limit = tt_plan_step(capped && l ? l->plan : s->arms, TT_STEP_LIMIT);
+    if (capped || armed) {
+        tt_decision *d = wish(e, dr, &t, capped ? l : NULL);
         tt_act *a = add(d, TT_ACT_LIMIT);
         if (a) {
-            a->value = s->cap_rps;
+            d->armed = armed;
+            a->value = capped ? s->cap_rps : s->armed_rps;
             /* A plan that is gone no longer says who is kept: then everybody, highest first, until it is wound back. */
             d->n_names = limit ? limit->n_keep : (uint32_t)e->rules->n_priorities;
             for (uint32_t i = 0; i < d->n_names; i++) tt_copy_text(d->names[i], TT_NAME_MAX, e->rules->priorities[limit ? limit->keep[i] : i]);
         }
     }
+    if (!l) return;
     for (size_t p = 0; p < e->rules->n_priorities; p++) {
         if (!(s->drop[p] > 0)) continue;
         tt_act *a = add(wish(e, dr, &t, l), TT_ACT_DROP);

@@ -37,6 +37,7 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
         return NULL;
     }
     find_load_signals(e);
+    tt_arm_find(e);
     return e;
 }
 
@@ -116,6 +117,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     e->rules = rules;
     tt_anomalies_move(e, old, to);
     find_load_signals(e);
+    tt_arm_find(e);
     for (uint32_t i = 0; i < e->n_loops; i++) {
         tt_loop *l = &e->loops[i];
         if (!l->used) continue;
@@ -137,6 +139,7 @@ void tt_engine_set_timing(tt_engine *e, int64_t scrape_ns, int64_t ingest_ns, in
 void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     e->n_events = 0;
     e->n_out = 0;
+    if (e->started) e->tick_ns = obs->now.ns > e->now.ns ? tt_since(obs->now, e->now) : 0;
     if (obs->now.ns > e->now.ns || !e->started) e->now = obs->now;
     e->wall = obs->wall;
     if (!e->started) e->series_since = e->now;
@@ -153,6 +156,8 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     }
     tt_sites_look(e);
     tt_arbiter_acks(e, obs);
+    tt_law_sense(e);
+    tt_arm_step(e);
     for (size_t i = 0; i < obs->n_commands; i++) tt_loops_command(e, &obs->commands[i]);
     tt_loops_open(e);
     tt_loops_gather(e);

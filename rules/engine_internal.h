@@ -160,7 +160,7 @@ typedef struct {
     int util_service;
     bool flow_known;
     double flow;              /* least completed/arrived over its healthy baseline, over the services below */
-    double throughput;        /* of the bottleneck, per admitted request; only with flow_known */
+    double throughput;        /* least of the saturated services below, in requests admitted here; 0: none is saturated */
     bool latency_known;
     double latency_ms;
     tt_quality quality;       /* why it is not known */
@@ -194,11 +194,22 @@ typedef struct {
     double calls_per[TT_CLOSURE_MAX];   /* arrivals here per admitted request */
     double latency_dep_base[TT_CLOSURE_MAX];
 
+    /* the armed envelope */
+    const tt_plan *arms;      /* who may arm it; NULL: nobody */
+    double armed_rps;         /* 0: not armed */
+    tt_time armed_at;         /* sample time last looked at */
+    tt_time disarmed_until;   /* a person stopped a loop here */
+    uint32_t bites;           /* samples in a row in which it held back load */
+
     /* this incident */
     int32_t loop;             /* who drives it, -1: nobody */
     bool acted;
-    double measured_rps;      /* at degrade level 0, while saturated; 0: not yet */
+    double measured_rps;      /* safe capacity at degrade level 0, measured while saturated; 0: not yet */
     tt_time measured_at;
+    double good_rps;          /* the largest measured_rps that was seen to hold */
+    double trim;              /* of the cap: the mesh admits more than told */
+    double raise;             /* the most the next step back may add, as a share; halved by every relapse */
+    double reserve;           /* share of the capacity that is used */
     double cap_rps;           /* 0: none */
     bool by_ratio;            /* the cap is held by drop ratios, because the plan has no limit */
     double drop[TT_PRIORITIES_MAX];
@@ -212,7 +223,10 @@ typedef struct {
     bool raised;              /* the last command gave something back */
     bool faulty;              /* a fault of its own, not load: emptied */
     bool saturated, clean, bad;
-    uint32_t bad_samples;
+    tt_time sensed_at;        /* newest sample classified */
+    tt_time trouble_since;    /* not clean since; 0: clean */
+    uint32_t bad_samples, hot_samples; /* in a row */
+    double ok_base;           /* answered well while healthy, requests/s */
     bool hold_said, nowhere_said, partial_said;
     double ack_share;
     tt_baseline base;
@@ -318,6 +332,7 @@ struct tt_engine {
     const tt_rules *rules;
     tt_engine_config cfg;
     tt_time now;
+    int64_t tick_ns; /* since the last tick */
     tt_wall wall;
     bool started;
     int load_signal[TT_LOAD_COUNT];
@@ -425,6 +440,9 @@ tt_where tt_where_of(const tt_labels *l);
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
 /* After e->rules are new: those whose definition is the same go on, matched with the new plans; the others are gone. `to` as in tt_series_move. */
 void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]);
+/* Does the plan, asked about this service at this data center, act on just that? */
+bool tt_plan_covers(tt_engine *e, const tt_plan *p, const char *service, const char *dc);
+void tt_anomaly_armed(tt_engine *e, const tt_plan *p, const char *service, const char *dc, double held, bool biting);
 const char *tt_anomaly_state_name(tt_anomaly_state s);
 bool tt_anomaly_same(const tt_anomaly_def *a, const tt_anomaly_def *b, const int to[]); /* under old and new rules */
 
@@ -495,6 +513,7 @@ bool tt_baseline_law_step(tt_engine *e, tt_site *s, tt_loop *l);     /* false: n
 void tt_site_undrop(tt_engine *e, tt_site *s, const char *why);      /* takes back ratios that no cap stands behind */
 
 /* ---- law.c, shift.c, eject.c ---- */
+void tt_law_sense(tt_engine *e); /* classifies each new sample, before loops are opened */
 void tt_law_step(tt_engine *e);
 void tt_eject_step(tt_engine *e, tt_loop *l);
 void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service);
@@ -513,6 +532,11 @@ void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why);
 void tt_group_push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why); /* shares sum to 1 */
 double tt_group_removed(tt_engine *e, const tt_group *g, const double share[]); /* share of the service's capacity that these weights take away */
 tt_loop *tt_site_loop(tt_engine *e, const tt_site *s);
+
+/* ---- arm.c ---- */
+void tt_arm_find(tt_engine *e); /* after the rules or the sites have changed */
+void tt_arm_step(tt_engine *e);
+void tt_arm_off(tt_engine *e, tt_site *s, const char *why);
 
 /* ---- arbiter.c ---- */
 void tt_arbiter_step(tt_engine *e);

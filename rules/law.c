@@ -1,4 +1,4 @@
-/* The measured-capacity law for one site: /control.md section 4, and section 12 where the library bounds the queue at every hop.
+/* The measured-capacity law for one site: control.md section 4, and section 12 where the library bounds the queue at every hop.
  *
  * One number drives every knob: the site's safe capacity, measured as its delivered throughput while saturated, at degrade level 0. A step is judged
  * only on samples that lie wholly after the mesh acknowledged it. With the inner loop holding the queues, degrade comes first and alone:
@@ -11,19 +11,23 @@
 #include <string.h>
 
 static const double bad_fail = 0.05, bad_refused = 0.01, bad_latency = 2.2;
-static const double clean_fail = 0.025, clean_refused = 0.005, clean_latency = 1.7;
-static const double telling_requests = 30, idle_utilization = 0.7;
+static const double clean_fail = 0.025, clean_refused = 0.005, clean_latency = 1.7, clean_flow = 0.96;
 static const double flow_floor = 0.95, util_ceiling = 0.97;
+/* One sample is enough to believe this; else it takes two. */
+static const double believed_at_once = 0.2, hot = 0.94;
+static const double telling_requests = 30, idle_utilization = 0.7;
 /* Load a site is asked to carry, as a share of its capacity; control.md section 5, 3. */
-static const double safe_load = 0.92;
-/* Where a cap is trimmed to, as a share of what utilization says the site could do. */
+static const double safe_load = 0.92, safe_utilization = 0.85;
+/* Where a cap is trimmed to behind held queues, as a share of what utilization says the site could do. */
 static const double cap_utilization = 0.96;
-/* Reserve with and without the inner loop (section 12: .99; section 4: .92). */
-static const double reserve_inner = 0.99, reserve_outer = 0.92;
-static const double raise_inner = 1.0, raise_outer = 0.6;
+static const double reserve_inner = 0.99, reserve_outer = 0.92, reserve_clean = 0.95;
+static const double raise_inner = 1.0, raise_outer = 0.6, raise_least = 0.03;
 static const double deadband = 0.03, inch = 0.96, hiccup = 0.1;
-static const double give_back_utilization = 0.88;
-static const int64_t hold_max_ns = TT_SECONDS(300), flush_ns = TT_SECONDS(8);
+static const double give_back_utilization = 0.88, raise_below_utilization = 0.92;
+/* Behind held queues waiting is cheap, and most trouble is over by itself; a site that has lost most of its goodput isn't waited for (section 12). */
+static const int64_t dwell_ns = TT_SECONDS(0);
+static const double not_waited_for = 0.4;
+static const int64_t hold_max_ns = TT_SECONDS(300), flush_ns = TT_SECONDS(8), stale_work_ns = TT_SECONDS(6);
 
 double tt_gain(const tt_step *degrade, uint32_t level) {
     return !degrade || level == 0 ? 1 : degrade->gain[level - 1];
@@ -44,7 +48,7 @@ static bool inner_loop(const tt_engine *e, const tt_site *s) {
 
 int64_t tt_law_dead_time(const tt_engine *e, const tt_site *s) {
     int64_t w = s->load.window_ns > 0 ? s->load.window_ns : TT_SECONDS(5);
-    return e->cfg.apply_ns * 13 / 10 + TT_SECONDS(1) + w + e->cfg.ingest_ns;
+    return e->cfg.apply_ns * 13 / 10 + TT_SECONDS(1) + w + e->cfg.ingest_ns + e->tick_ns;
 }
 
 bool tt_site_judgeable(const tt_engine *e, const tt_site *s) {
@@ -227,22 +231,71 @@ static void classify(tt_engine *e, tt_site *s) {
     s->saturated =
         telling && !idle &&
         (l->refused_ratio > bad_refused || (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling))));
-    s->clean = l->fail_ratio < clean_fail && l->refused_ratio <= clean_refused &&
+    s->clean = l->fail_ratio < clean_fail && l->refused_ratio <= clean_refused && (!l->flow_known || l->flow > clean_flow || inner_loop(e, s)) &&
                (!l->latency_known || s->latency_base_ms <= 0 || l->latency_ms < clean_latency * s->latency_base_ms);
+}
+
+/* Each sample is counted once, whether a loop looks after the site or not. */
+static void sense(tt_engine *e, tt_site *s) {
+    classify(e, s);
+    if (!s->load.known || s->load.at.ns <= s->sensed_at.ns) return;
+    s->sensed_at = s->load.at;
+    s->bad_samples = s->bad ? s->bad_samples + 1 : 0;
+    s->hot_samples = s->load.util_known && s->load.util > hot ? s->hot_samples + 1 : 0;
+    if (s->clean)
+        s->trouble_since.ns = 0;
+    else if (s->trouble_since.ns == 0)
+        s->trouble_since = e->now;
+}
+
+/* Is it more than a hiccup? */
+static bool believed(const tt_engine *e, const tt_site *s) {
+    const tt_load *l = &s->load;
+    if (inner_loop(e, s))
+        return (s->trouble_since.ns && tt_since(e->now, s->trouble_since) >= dwell_ns) || (s->ok_base > 0 && l->ok < not_waited_for * s->ok_base);
+    return s->bad_samples >= 2 || l->fail_ratio > believed_at_once || l->refused_ratio > believed_at_once;
 }
 
 static double delivered(const tt_engine *e, const tt_site *s) {
     const tt_load *l = &s->load;
-    if (inner_loop(e, s) || !l->flow_known) return l->ok;
-    double through = fmin(l->throughput, l->admitted);
-    return fmax(through, l->ok);
+    if (inner_loop(e, s)) return l->ok;
+    return fmax(l->throughput > 0 ? fmin(l->throughput, l->admitted) : l->ok, l->ok);
 }
 
-static uint32_t level_for(const tt_step *d, uint32_t from, double demand, double capacity) {
+/* What the sites that share their load can carry, at degrade level 0, over what they are asked to. Those that nothing is known of count as just able. */
+static double pooled_ratio(tt_engine *e, const tt_site *s, double own) {
+    const tt_group *g = &e->groups[s->service];
+    double can = own, asked = tt_site_demand(s);
+    for (uint32_t i = 0; i < g->n_sites && tt_site_step(e, s, TT_STEP_SHIFT); i++) {
+        const tt_site *o = &e->sites[g->first_site + i];
+        if (o == s || !o->load.known || o->faulty) continue;
+        double d = tt_site_demand(o), c = tt_site_capacity(e, o, NULL);
+        asked += d;
+        if (o->measured_rps > 0)
+            can += o->measured_rps;
+        else if (c > 0 && !o->bad)
+            can += fmax(d, o->load.util_known && o->load.util > 0.1 && o->level == 0
+                               ? fmin(safe_load * c, safe_utilization * o->load.admitted / o->load.util)
+                               : safe_load * c);
+        else
+            can += d;
+    }
+    return asked > 0 ? can / asked : 1;
+}
+
+/* The level at which the most is answered, by what answers are worth; a deeper one only for a percent more (section 5, 2). */
+static uint32_t level_for(tt_engine *e, const tt_site *s, const tt_step *d, double capacity) {
     if (!d) return 0;
-    for (uint32_t lv = from; lv < d->levels; lv++)
-        if (demand <= safe_load * capacity * tt_gain(d, lv)) return lv;
-    return d->levels;
+    double r = safe_load * pooled_ratio(e, s, capacity);
+    uint32_t best = s->level;
+    double value = fmin(1, r * tt_gain(d, best)) * (best ? d->worth[best - 1] : 1);
+    for (uint32_t lv = s->level + 1; lv <= d->levels; lv++) {
+        double v = fmin(1, r * tt_gain(d, lv)) * d->worth[lv - 1];
+        if (v <= value * 1.01) continue;
+        best = lv;
+        value = v;
+    }
+    return best;
 }
 
 static int64_t hold_of(const tt_engine *e, const tt_site *s) {
@@ -251,9 +304,9 @@ static int64_t hold_of(const tt_engine *e, const tt_site *s) {
 }
 
 static void relapse(tt_engine *e, tt_site *s, tt_loop *l, const char *what) {
-    int64_t theta = tt_law_dead_time(e, s), h = hold_of(e, s) * 2;
-    if (h < theta) h = theta;
+    int64_t theta = tt_law_dead_time(e, s), h = 2 * (s->hold_ns > theta / 2 ? s->hold_ns : theta / 2);
     s->hold_ns = h > hold_max_ns ? hold_max_ns : h;
+    s->raise = fmax(s->raise / 2, raise_least);
     s->raised = false; /* counted once */
     tt_loop_relapse(e, l, what);
 }
@@ -268,61 +321,117 @@ static void say_saturated(const tt_site *s, double capacity, char *buf, size_t s
     snprintf(buf, size, "offered %s rps, %s rps answered well, %s refused, %s failed: saturated, safe capacity %s rps", o, k, r, f, c);
 }
 
-static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
-    const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE);
-    double thr = delivered(e, s), gain = tt_gain(d, s->level), measured = thr / gain;
-    bool raised = s->raised;
-    s->violated_at = e->now;
-    if (s->measured_rps <= 0)
-        s->measured_rps = measured;
-    else if (raised)
-        s->measured_rps = fmax(measured, 0.5 * s->measured_rps);
-    else
-        s->measured_rps = fmax(measured, 0.4 * s->measured_rps);
+/* Without bounded queues much of what waits is stale: admission goes deep for a short time, so that the work done is wanted again (section 4, flush).
+ * Returns the share of the capacity to admit meanwhile. */
+static double flush(tt_engine *e, tt_site *s) {
+    int64_t tick = e->tick_ns > 0 ? e->tick_ns : TT_SECONDS(1), t = (flush_ns + tick - 1) / tick * tick;
+    s->flush_until.ns = e->now.ns + t;
+    double f = s->load.fail_ratio;
+    return f > 0.5 ? fmin(fmax(1 - (double)stale_work_ns / (double)t, 0.25), 0.85) : f > 0.15 ? 0.60 : 0.70;
+}
+
+static void rung(tt_loop *l, const tt_step *st) {
+    if (st && (uint32_t)(st - l->plan->steps) + 1 > l->rung) l->rung = (uint32_t)(st - l->plan->steps) + 1;
+}
+
+/* Capacity from a saturated sample. true: it is lower than thought, so what waits is stale. */
+static bool measure(tt_engine *e, tt_site *s, tt_loop *l, double gain) {
+    double thr = delivered(e, s) / gain, ok = s->load.ok / gain, old = s->measured_rps;
+    bool lower = true;
     s->measured_at = e->now;
-    double demand = tt_site_demand(s);
+    if (old <= 0) {
+        s->measured_rps = s->good_rps = thr;
+        s->trim = 1;
+        if (s->raise <= 0) s->raise = inner_loop(e, s) ? raise_inner : raise_outer;
+    } else if (s->raised) {
+        s->measured_rps = inner_loop(e, s) ? fmax(thr, 0.5 * old) : fmin(0.97 * s->good_rps, fmax(thr, 0.5 * s->good_rps));
+        relapse(e, s, l, "saturated again after a step back");
+        /* A lock-out that begins with this relapse begins after the step: what it then holds is what protects. */
+    } else if (thr < 0.96 * old) {
+        s->measured_rps = fmax(thr, 0.4 * old);
+    } else if (inner_loop(e, s)) {
+        s->measured_rps = thr;
+    } else if (s->cap_rps > 0 && s->load.admitted > 1.06 * fmin(s->cap_rps, s->load.offered) && s->ack_share >= 0.99) {
+        s->trim = fmin(fmax(s->trim * pow(s->cap_rps / s->load.admitted, 0.7), 0.3), 1.2);
+        lower = false;
+    } else {
+        s->measured_rps = fmax(0.92 * old, ok);
+        lower = false;
+    }
+    return lower;
+}
+
+static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
+    const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE), *limit = tt_site_step(e, s, TT_STEP_LIMIT), *drop = tt_site_step(e, s, TT_STEP_DROP);
+    bool inner = inner_loop(e, s), raised = s->raised, first = s->measured_rps <= 0;
+    double thr = delivered(e, s), gain = tt_gain(d, s->level);
+    if (first && !believed(e, s)) return;
+    s->violated_at = e->now;
+    bool stale = measure(e, s, l, gain) && !inner;
     char figures[240], why[400];
     say_saturated(s, s->measured_rps * gain, figures, sizeof figures);
-    if (raised) relapse(e, s, l, "saturated again after a step back");
-    /* A lock-out that begins with this relapse begins after the step: what it then holds is what protects. */
 
-    uint32_t want = level_for(d, s->level, demand, s->measured_rps);
+    uint32_t want = level_for(e, s, d, s->measured_rps);
     if (d && want > s->level) {
         snprintf(why, sizeof why, "%s; degrade %.*s to level %u of %u (capacity x%d.%02d)%s", figures, TT_SV_ARG(d->feature), want, d->levels,
-                 (int)tt_gain(d, want), (int)(tt_gain(d, want) * 100) % 100, inner_loop(e, s) ? ", then judge" : "");
+                 (int)tt_gain(d, want), (int)(tt_gain(d, want) * 100) % 100, inner ? ", then judge" : "");
         tt_site_set_level(e, s, want, why);
-        l->rung = (uint32_t)(d - l->plan->steps) + 1;
-        if (inner_loop(e, s)) return;
+        rung(l, d);
+        if (inner) return;
         gain = tt_gain(d, want);
     }
-    const tt_step *limit = tt_site_step(e, s, TT_STEP_LIMIT), *drop = tt_site_step(e, s, TT_STEP_DROP);
     if (!limit && !drop) return;
-    double reserve = reserve_inner, cap;
-    if (!inner_loop(e, s)) {
-        double f = s->load.fail_ratio;
-        bool flush = s->cap_rps <= 0 && f > 0.05;
-        reserve = !flush ? reserve_outer : f > 0.5 ? 0.25 : f > 0.15 ? 0.60 : 0.70;
-        if (flush) s->flush_until.ns = e->now.ns + flush_ns;
-        cap = reserve * s->measured_rps * gain;
-    } else {
-        cap = reserve * fmax(s->measured_rps * gain, thr);
+    double cap;
+    if (inner) {
+        s->reserve = reserve_inner;
+        cap = s->reserve * fmax(s->measured_rps * gain, thr);
         /* A cap that is nearly right is trimmed by inches: behind held queues a few refusals cost less than what a hiccup would take away. */
         if (s->cap_rps > 0 && !raised && s->load.refused_ratio + s->load.fail_ratio < hiccup) cap = fmax(cap, inch * s->cap_rps);
+        cap = fmax(cap, s->reserve * s->load.ok);
+    } else {
+        s->reserve = stale ? flush(e, s) : reserve_outer;
+        cap = s->trim * s->reserve * s->measured_rps * gain;
+        /* Never below the goodput delivered now (section 9, 2), but for the timed flush of a stale queue. */
+        if (!stale) cap = fmax(cap, s->load.ok);
     }
-    /* Never below the goodput delivered now (section 9, 2), but for the timed flush of a stale queue. */
-    if (s->flush_until.ns <= e->now.ns) cap = fmax(cap, reserve * s->load.ok);
-    if (cap >= s->load.offered) return;
+    if (cap >= s->load.offered && s->cap_rps <= 0) return;
     if (s->cap_rps > 0 && fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
+        if (!inner) return;
         /* The cap stands and yet the site is over: the mesh admits more than told, or capacity has slipped. */
         cap = s->cap_rps * (1 - deadband);
-        if (cap < reserve * s->load.ok) return;
+        if (cap < s->reserve * s->load.ok) return;
     }
     char n[32];
     tt_num(n, sizeof n, cap);
-    snprintf(why, sizeof why, "%s; admit at most %s rps, highest priority first", figures, n);
+    snprintf(why, sizeof why, "%s; admit at most %s rps%s, highest priority first", figures, n, stale ? " while the stale queue is flushed" : "");
     tt_site_set_cap(e, s, cap, why);
-    const tt_step *st = limit ? limit : drop;
-    if ((uint32_t)(st - l->plan->steps) + 1 > l->rung) l->rung = (uint32_t)(st - l->plan->steps) + 1;
+    rung(l, limit ? limit : drop);
+}
+
+/* Load over the learned capacity, told by the armed cap alone: everything that is let in is answered well. */
+static void bitten(tt_engine *e, tt_site *s, tt_loop *l) {
+    const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE), *limit = tt_site_step(e, s, TT_STEP_LIMIT);
+    if (s->learned_rps <= 0 || !limit) return;
+    char why[400], o[32], c[32];
+    s->measured_rps = s->good_rps = s->learned_rps;
+    s->measured_at = e->now;
+    s->trim = 1;
+    s->reserve = inner_loop(e, s) ? reserve_inner : reserve_clean;
+    if (s->raise <= 0) s->raise = inner_loop(e, s) ? raise_inner : raise_outer;
+    tt_num(o, sizeof o, s->load.offered);
+    tt_num(c, sizeof c, s->learned_rps);
+    uint32_t want = level_for(e, s, d, s->measured_rps);
+    if (d && want > s->level) {
+        snprintf(why, sizeof why, "offered %s rps is over the learned capacity of %s rps: degrade %.*s to level %u of %u", o, c, TT_SV_ARG(d->feature), want,
+                 d->levels);
+        tt_site_set_level(e, s, want, why);
+        rung(l, d);
+    }
+    double cap = s->reserve * s->measured_rps * tt_gain(d, s->level);
+    snprintf(why, sizeof why, "offered %s rps is over the learned capacity of %s rps: the armed cap becomes this loop's", o, c);
+    tt_site_set_cap(e, s, cap, why);
+    s->raised = true;
+    rung(l, limit);
 }
 
 /* ---- the way back ---- */
@@ -332,43 +441,53 @@ static void begin_recovery(tt_engine *e, tt_loop *l, const char *why) {
         tt_loop_enter(e, l, TT_PHASE_RECOVERING, why);
 }
 
-static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
+/* A cap that holds nothing back for half a hold is taken away. */
+static bool unbound(tt_engine *e, tt_site *s, tt_loop *l) {
     const tt_load *d = &s->load;
-    bool ratio = by_ratio(e, s);
     /* A ratio drops its share of however little comes: that alone says nothing about need. */
-    bool binding = (!ratio && d->dropped > 0.01 * d->offered) || d->offered >= 0.97 * s->cap_rps;
-    char why[300], a[32], b[32], u[32];
-    if (!binding) {
-        if (s->unbound_since.ns == 0) s->unbound_since = e->now;
-        if (tt_since(e->now, s->unbound_since) < hold_of(e, s) / 2) return;
-        tt_num(a, sizeof a, d->offered);
-        tt_num(b, sizeof b, s->cap_rps);
-        snprintf(why, sizeof why, "offered %s rps has stayed under the cap of %s rps: it holds nothing back any more and is taken away", a, b);
-        tt_site_set_cap(e, s, 0, why);
-        s->raised = false; /* nothing was let in by it */
-        begin_recovery(e, l, why);
-        return;
+    bool binding = (!by_ratio(e, s) && d->dropped > 0.01 * d->offered) || d->offered >= 0.97 * s->cap_rps;
+    if (binding) {
+        s->unbound_since.ns = 0;
+        return false;
     }
-    s->unbound_since.ns = 0;
+    if (s->unbound_since.ns == 0) s->unbound_since = e->now;
+    if (tt_since(e->now, s->unbound_since) < hold_of(e, s) / 2) return true;
+    char why[300], a[32], b[32];
+    tt_num(a, sizeof a, d->offered);
+    tt_num(b, sizeof b, s->cap_rps);
+    snprintf(why, sizeof why, "offered %s rps has stayed under the cap of %s rps: it holds nothing back any more and is taken away", a, b);
+    tt_site_set_cap(e, s, 0, why);
+    s->raised = false; /* nothing was let in by it */
+    begin_recovery(e, l, why);
+    return true;
+}
+
+/* Is the cap, turned into ratios, off by more than the deadband for the load that is offered now? */
+static bool ratios_off(const tt_engine *e, const tt_site *s) {
+    if (!by_ratio(e, s)) return false;
+    double fresh[TT_PRIORITIES_MAX], off = 0;
+    ratios_for(e, s, s->cap_rps, fresh);
+    for (size_t p = 0; p < e->rules->n_priorities; p++) off += (fresh[p] - s->drop[p]) * s->load.offered_by[p];
+    return fabs(off) > deadband * s->load.offered;
+}
+
+static void trim_inner(tt_engine *e, tt_site *s, tt_loop *l) {
+    const tt_load *d = &s->load;
+    if (unbound(e, s, l)) return;
     /* Every relapse halves the next raise and makes it wait (section 4). */
-    double g_up = (inner_loop(e, s) ? raise_inner : raise_outer) / (double)(1u << (l->reversals < 4 ? l->reversals : 4));
+    double g_up = raise_inner / (double)(1u << (l->reversals < 4 ? l->reversals : 4));
     /* ... but for a site with plenty of room: then load was not what ailed it. */
-    bool roomy = inner_loop(e, s) && d->util_known && d->util < idle_utilization && !tt_eject_below(e, s);
+    bool roomy = d->util_known && d->util < idle_utilization && !tt_eject_below(e, s);
     if (roomy) g_up = fmax(g_up, 0.5);
     bool measured = d->util_known && d->util > 0.05 && !tt_eject_below(e, s);
     double est = measured ? cap_utilization * d->admitted / d->util : s->cap_rps * (1 + (roomy ? g_up : 0.05)); /* too idle to tell: feel the way up */
     /* One window's utilization is worth half a step; and with the queues held nothing hurts by staying a little over, so down it goes by inches. */
-    if (measured && inner_loop(e, s) && fabs(est - s->cap_rps) < 0.15 * s->cap_rps) est = (est + s->cap_rps) / 2;
-    double cap = fmin(fmax(est, (inner_loop(e, s) ? inch : 0.9) * s->cap_rps), s->cap_rps * (1 + g_up));
-    if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
-        double fresh[TT_PRIORITIES_MAX], off = 0;
-        if (!ratio) return;
-        ratios_for(e, s, s->cap_rps, fresh);
-        for (size_t p = 0; p < e->rules->n_priorities; p++) off += (fresh[p] - s->drop[p]) * d->offered_by[p];
-        if (fabs(off) <= deadband * d->offered) return; /* else: the same cap, of another load */
-    }
+    if (measured && fabs(est - s->cap_rps) < 0.15 * s->cap_rps) est = (est + s->cap_rps) / 2;
+    double cap = fmin(fmax(est, inch * s->cap_rps), s->cap_rps * (1 + g_up));
+    if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps && !ratios_off(e, s)) return;
     if (cap > s->cap_rps && tt_since(e->now, s->raised_at) < tt_law_dead_time(e, s)) return;
     if (cap > s->cap_rps && !roomy && s->hold_ns > 0 && tt_since(e->now, s->violated_at) < s->hold_ns) return;
+    char why[300], a[32], b[32], u[32];
     tt_num(a, sizeof a, d->admitted);
     tt_num(b, sizeof b, cap);
     tt_pct(u, sizeof u, d->util);
@@ -378,6 +497,31 @@ static void trim_cap(tt_engine *e, tt_site *s, tt_loop *l) {
     tt_site_set_cap(e, s, cap, why);
     s->raised = raise;
     s->measured_rps = fmax(s->measured_rps, d->admitted / tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level));
+}
+
+/* Section 7: up to what utilization says there is room for, at most by `raise` a step, and the next step waits for this one's data. */
+static void unwind(tt_engine *e, tt_site *s, tt_loop *l) {
+    const tt_load *d = &s->load;
+    double gain = tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level);
+    s->good_rps = fmax(s->good_rps, s->measured_rps);
+    if (unbound(e, s, l)) return;
+    bool may = (!d->util_known || d->util < raise_below_utilization) && tt_since(e->now, s->violated_at) >= s->hold_ns &&
+               tt_since(e->now, s->raised_at) >= tt_law_dead_time(e, s);
+    double c = s->measured_rps, reserve = fmax(s->reserve, reserve_clean), room = d->util_known && d->util > 0.05 ? 0.90 * d->admitted / (d->util * gain) : 0;
+    if (may) c = fmax(1.02 * c, fmin(c * (1 + s->raise), fmax(room, 1.04 * c)));
+    double cap = s->trim * reserve * c * gain;
+    if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps && !(may && cap > s->cap_rps) && !ratios_off(e, s)) return;
+    if (cap < s->cap_rps) cap = fmax(cap, s->load.ok);
+    char why[300], a[32], b[32], u[32];
+    tt_num(a, sizeof a, d->admitted);
+    tt_num(b, sizeof b, cap);
+    tt_pct(u, sizeof u, d->util);
+    bool raise = cap > s->cap_rps;
+    snprintf(why, sizeof why, "clean while admitting %s rps at utilization %s: %s the cap to %s rps", a, d->util_known ? u : "unknown", raise ? "raise" : "trim", b);
+    s->measured_rps = c;
+    s->reserve = reserve;
+    tt_site_set_cap(e, s, cap, why);
+    s->raised = raise && may;
 }
 
 /* The few requests that still go the whole way show how the dependency does. None of them in a window says nothing: not seen is not well, so what
@@ -420,24 +564,25 @@ static void give_back_level(tt_engine *e, tt_site *s, tt_loop *l) {
 static void clean(tt_engine *e, tt_site *s, tt_loop *l) {
     if (s->raised && !s->bad) s->raised = false; /* judged, and it held */
     if (s->cap_rps > 0)
-        trim_cap(e, s, l);
+        inner_loop(e, s) ? trim_inner(e, s, l) : unwind(e, s, l);
     else if (s->level > 0)
         give_back_level(e, s, l);
 }
 
+static void flushed(tt_engine *e, tt_site *s) {
+    /* By timer, even while blind: the stale work is gone (section 4, flush). */
+    s->flush_until.ns = 0;
+    if (s->cap_rps <= 0 || inner_loop(e, s)) return;
+    s->reserve = reserve_outer;
+    tt_site_set_cap(e, s, s->trim * s->reserve * s->measured_rps * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level),
+                    "the stale queue is flushed: open up to the measured capacity");
+    s->raised = false; /* part of the same step: a flush that was too short is no relapse */
+}
+
 static void site_step(tt_engine *e, tt_site *s) {
     tt_loop *l = tt_site_loop(e, s);
-    classify(e, s);
     if (!l || !tt_loop_may_act(e, l) || tt_site_step(e, s, TT_STEP_EJECT) || tt_baseline_law_step(e, s, l)) return;
-    if (s->flush_until.ns && e->now.ns >= s->flush_until.ns) {
-        /* By timer, even while blind: the stale work is gone (section 4, flush). */
-        s->flush_until.ns = 0;
-        if (s->cap_rps > 0 && !inner_loop(e, s)) {
-            tt_site_set_cap(e, s, reserve_outer * s->measured_rps * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level),
-                            "the stale queue is flushed: open up to the measured capacity");
-            s->raised = false; /* part of the same step: a flush that was too short is no relapse */
-        }
-    }
+    if (s->flush_until.ns && e->now.ns >= s->flush_until.ns) flushed(e, s);
     if (!s->load.known) {
         if (!s->hold_said)
             tt_emit(e, "hold", l, "%s of %s in %s is %s: nothing new is done until it is good again", s->load.missing,
@@ -452,18 +597,27 @@ static void site_step(tt_engine *e, tt_site *s) {
     if (s->flush_until.ns > e->now.ns) return;
     s->judged_at = s->load.at;
     s->looked_at = e->now;
-    s->bad_samples = s->bad ? s->bad_samples + 1 : 0;
     if (l->locked_until.ns > e->now.ns) return;
     /* A bad instance below explains it, and its ejection is under way: its effect comes first. */
     if (tt_site_neutral(e, s) && tt_eject_pending(e, s)) return;
+    bool first = s->measured_rps <= 0 && s->cap_rps <= 0;
     if (s->saturated && !s->faulty)
         saturated(e, s, l);
     else if (s->bad)
         s->violated_at = e->now;
+    else if (first && s->armed_rps > 0 && s->bites > 0 && (s->bites >= 2 || s->load.dropped > believed_at_once * s->load.offered))
+        bitten(e, s, l);
     else if (s->clean)
         clean(e, s, l);
-    else if (s->cap_rps > 0)
-        trim_cap(e, s, l);
+    else if (s->cap_rps > 0 && inner_loop(e, s))
+        trim_inner(e, s, l);
+    /* A backlog can stand with throughput equal to admission, utilization low and everything late (section 1, 5). */
+    if (!inner_loop(e, s) && s->bad && !s->saturated && !s->faulty && s->cap_rps > 0 && s->load.latency_known && s->latency_base_ms > 0 &&
+        s->load.latency_ms > 2 * s->latency_base_ms) {
+        double share = flush(e, s);
+        tt_site_set_cap(e, s, s->trim * share * s->measured_rps * tt_gain(degrade, s->level), "late without being saturated: what waits is stale, flush it again");
+        s->raised = false;
+    }
 }
 
 void tt_law_step(tt_engine *e) {
@@ -471,4 +625,8 @@ void tt_law_step(tt_engine *e) {
     for (uint32_t i = 0; i < e->rules->n_services; i++) tt_shift_step(e, &e->groups[i], i);
     for (uint32_t i = 0; i < e->n_loops; i++)
         if (tt_loop_is_open(&e->loops[i])) tt_eject_step(e, &e->loops[i]);
+}
+
+void tt_law_sense(tt_engine *e) {
+    for (uint32_t i = 0; i < e->n_sites; i++) sense(e, &e->sites[i]);
 }

@@ -125,7 +125,7 @@ static void take_site(tt_engine *e, tt_loop *l) {
     s->loop = (int32_t)(l - e->loops);
     if (tt_site_neutral(e, s)) {
         /* `acted` stays: traffic that another loop has just sent here is still to be seen. */
-        s->measured_rps = 0;
+        s->measured_rps = s->good_rps = s->raise = 0;
         s->hold_ns = 0;
     }
     s->violated_at = e->now;
@@ -209,7 +209,7 @@ static void let_go(tt_engine *e, tt_loop *l) {
         s->loop = -1;
         /* `acted` stays: the last step back is to be seen before anything is judged here again. What was measured goes: it was a measurement of
          * this incident's circumstances, and the learned figure stands for the next. */
-        s->measured_rps = 0;
+        s->measured_rps = s->good_rps = s->raise = 0;
         s->faulty = false;
         s->raised = false;
         s->hold_said = s->nowhere_said = false;
@@ -264,6 +264,10 @@ static void shadow(tt_engine *e, tt_loop *l) {
 static void wind_back(tt_engine *e, tt_loop *l) {
     const char *why = l->aborting ? "stopped by a person" : "its plan is gone from the rules";
     for (tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s)) {
+        if (l->aborting) {
+            tt_arm_off(e, s, why);
+            s->disarmed_until = l->locked_until;
+        }
         if (s->level) tt_site_set_level(e, s, 0, why);
         if (s->cap_rps > 0) tt_site_set_cap(e, s, 0, why);
         tt_site_undrop(e, s, why);

@@ -134,9 +134,11 @@ typedef struct tt_step {
     tt_sv service;          /* degrade: who degrades it; default who declares it, else the target's service. May be a $variable */
     uint32_t levels;        /* degrade: 1 to TT_LEVELS_MAX */
     double gain[TT_LEVELS_MAX]; /* degrade: capacity factor each level brings, >= 1, not falling */
+    double worth[TT_LEVELS_MAX]; /* degrade: what an answer is worth at each level, 0 to 1, falling; default .97, .90, .82, ... */
     double probe_ratio;     /* degrade: share that keeps the lower level so that the dependency stays visible; default 2% */
     uint32_t n_keep;        /* limit: priorities in the order kept; default every priority of the rules */
     uint32_t keep[TT_PRIORITIES_MAX]; /* indices into tt_rules.priorities */
+    bool armed;             /* limit: stands before any incident, from learned capacity; default in mode auto without `approve` */
     uint32_t priority;      /* drop: index */
     double max;             /* drop, shift, eject: ratio 0 to 1; default 1 for drop, .5 for shift, .34 for eject */
     double fixed;           /* law runbook: what the step is set to: drop ratio, degrade level, share shifted away, limit in rps; 0: sized by the law */

@@ -150,10 +150,29 @@ void tt_load_gains(tt_load *l, const tt_doc *gain, bool counted, uint32_t *level
     }
 }
 
+static void load_worth(tt_load *l, const tt_doc *worth, tt_step *st) {
+    /* Each level takes a little more from the answer than the one before. */
+    double left = 1;
+    for (uint32_t i = 0; i < TT_LEVELS_MAX; i++) st->worth[i] = left = left * (i ? 0.93 : 0.97);
+    if (!worth || !tt_read_list(l, worth, "worth", "[0.97, 0.90]", TT_LEVELS_MAX)) return;
+    if (st->levels && worth->n != st->levels) {
+        tt_load_fail(l, TT_EVALUE, worth, "worth has %zu values for %u levels: write one a level, such as [0.97, 0.90] for 2", worth->n, st->levels);
+        return;
+    }
+    for (size_t i = 0; i < worth->n; i++) {
+        if (!tt_get_ratio(l, &worth->items[i], "worth", false, &st->worth[i])) return;
+        if (i && st->worth[i] > st->worth[i - 1]) {
+            tt_load_fail(l, TT_EVALUE, &worth->items[i], "worth %s rises over the level before: a deeper level can't be worth more",
+                         tt_show(&worth->items[i]).text);
+            return;
+        }
+    }
+}
+
 static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
-    const tt_doc *feature = NULL, *service = NULL, *levels = NULL, *gain = NULL, *probe = NULL, *approve = NULL, *level = NULL;
+    const tt_doc *feature = NULL, *service = NULL, *levels = NULL, *gain = NULL, *probe = NULL, *approve = NULL, *level = NULL, *worth = NULL;
     const tt_key keys[] = {{"feature", &feature}, {"service", &service},   {"levels", &levels},   {"gain", &gain},
-                           {"level", &level},     {"probe_ratio", &probe}, {"approve", &approve}};
+                           {"level", &level},     {"worth", &worth},       {"probe_ratio", &probe}, {"approve", &approve}};
     tt_read_keys(l, map, "degrade", "{feature: recommendations, levels: 2, gain: [1.14, 1.33]}", keys, TT_COUNT(keys));
     st->probe_ratio = 0.02;
     if (!feature) tt_load_fail(l, TT_EMISSING, map, "degrade needs the feature to take back: feature: recommendations");
@@ -172,20 +191,23 @@ static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_pla
                      "the feature");
     else if (gain && tt_get_count(l, levels, "levels", 1, TT_LEVELS_MAX, &st->levels))
         tt_load_gains(l, gain, levels != NULL, &st->levels, st->gain);
+    load_worth(l, worth, st);
     tt_get_ratio(l, probe, "probe_ratio", true, &st->probe_ratio);
     no_approve(l, approve, "degrade");
 }
 
 static void load_limit(tt_load *l, const tt_plan *p, const tt_doc *map, tt_step *st) {
     static const char *const by_names[] = {"measured_capacity"};
-    const tt_doc *by = NULL, *keep = NULL, *approve = NULL, *rps = NULL;
-    const tt_key keys[] = {{"by", &by}, {"keep", &keep}, {"rps", &rps}, {"approve", &approve}};
+    const tt_doc *by = NULL, *keep = NULL, *approve = NULL, *rps = NULL, *armed = NULL;
+    const tt_key keys[] = {{"by", &by}, {"keep", &keep}, {"rps", &rps}, {"armed", &armed}, {"approve", &approve}};
     size_t which = 0;
     tt_read_keys(l, map, "limit", "{by: measured_capacity, keep: [critical, normal]}", keys, TT_COUNT(keys));
     tt_get_choice(l, by, "limit.by", by_names, TT_COUNT(by_names), &which);
     if (p->law != TT_LAW_MEASURED_CAPACITY) tt_load_sized(l, p, by, "limit.by");
     tt_load_fixed(l, p, map, rps, "limit.rps", false, 1e9, &st->fixed);
     no_approve(l, approve, "limit");
+    st->armed = true;
+    tt_get_bool(l, armed, "limit.armed", &st->armed);
     if (!keep) {
         for (uint32_t i = 0; i < l->r->n_priorities; i++) st->keep[st->n_keep++] = i;
         return;

@@ -239,7 +239,7 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
 /* A saturated site whose own means are spent gives its excess to those with room. */
 static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_loop *l) {
     const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE), *st = tt_site_step(e, s, TT_STEP_SHIFT);
-    if (!st || (d && s->level < d->levels) || s->measured_rps <= 0) return;
+    if (!st || s->measured_rps <= 0) return;
     double total = 0, room[TT_DCS_MAX] = {0}, rooms = 0, share[TT_DCS_MAX];
     for (uint32_t i = 0; i < g->n_sites; i++) {
         tt_site *r = &e->sites[g->first_site + i];

@@ -6,6 +6,8 @@
 #include <string.h>
 
 static const double learn_baseline = 0.05, learn_capacity = 0.15, learn_from_utilization = 0.4;
+/* A service that completes less than this of what arrives, or is busier than this, is full (control.md, section 4). */
+static const double flow_floor = 0.95, util_ceiling = 0.97;
 /* Clean enough to learn from. */
 static const double learn_max_fail = 0.025, learn_max_refused = 0.005;
 
@@ -173,12 +175,11 @@ static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
         if (!in.known || !out.known || in.value < 1) continue;
         double base = s->flow_base[i] > 0 ? s->flow_base[i] : 1;
         double flow = out.value / in.value / base;
-        if (!l->flow_known || flow < least_flow) {
-            least_flow = flow;
-            double calls = s->calls_per[i] > 0 ? s->calls_per[i] : 1;
-            l->throughput = out.value / calls;
-        }
+        if (!l->flow_known || flow < least_flow) least_flow = flow;
         l->flow_known = true;
+        if (flow >= flow_floor && !(u.known && u.value > util_ceiling)) continue;
+        double calls = s->calls_per[i] > 0 ? s->calls_per[i] : 1, through = out.value / calls;
+        if (l->throughput <= 0 || through < l->throughput) l->throughput = through;
     }
     l->flow = least_flow;
 }
@@ -187,8 +188,16 @@ static double ewma(double old, double x, double a) { return old > 0 ? old + a * 
 
 static void learn(tt_engine *e, tt_site *s) {
     tt_load *l = &s->load;
-    if (!l->known || l->at.ns <= s->judged_at.ns || s->loop >= 0 || l->offered < 1) return;
-    if (l->fail_ratio > learn_max_fail || l->refused_ratio > learn_max_refused || l->dropped > 0) return;
+    if (!l->known || l->at.ns <= s->sensed_at.ns || l->offered < 1) return;
+    if (l->fail_ratio > learn_max_fail || l->refused_ratio > learn_max_refused) return;
+    /* Throughput over utilization says what the site can carry, in an incident too, once it is well; baselines are what it is like in peace. */
+    bool peace = s->loop < 0 && l->dropped <= 0;
+    if (l->util_known && l->util >= learn_from_utilization && l->util <= 1 && s->level == 0 && s->flush_until.ns == 0 && !tt_eject_below(e, s) &&
+        (peace || (s->clean && tt_site_judgeable(e, s)))) {
+        s->learned_rps = ewma(s->learned_rps, l->admitted / l->util, learn_capacity);
+        s->learned_at = e->now;
+    }
+    if (!peace) return;
     if (s->base_samples >= 5 && l->latency_known && s->latency_base_ms > 0 && l->latency_ms > 1.7 * s->latency_base_ms) return;
     s->base_samples++;
     if (l->latency_known) s->latency_base_ms = ewma(s->latency_base_ms, l->latency_ms, s->base_samples < 20 ? 1.0 / s->base_samples : learn_baseline);
@@ -202,11 +211,7 @@ static void learn(tt_engine *e, tt_site *s) {
         }
         if (lat.known) s->latency_dep_base[i] = ewma(s->latency_dep_base[i], lat.value, learn_baseline);
     }
-    if (l->util_known && l->util >= learn_from_utilization && l->util <= 1 && !tt_eject_below(e, s)) {
-        s->learned_rps = ewma(s->learned_rps, l->admitted / l->util, learn_capacity);
-        s->learned_at = e->now;
-    }
-    s->judged_at = l->at;
+    s->ok_base = ewma(s->ok_base, l->ok, learn_baseline);
 }
 
 void tt_sites_look(tt_engine *e) {

@@ -150,7 +150,9 @@ static bool decision_is_sane(invariants *v, const world *w, const tt_decision *d
     int s = service_index(w, d->target.service), dc = dc_index(w, d->target.dc);
     HOLDS(s >= 0 && (dc >= 0 || !d->target.dc[0]), "decision for %s/%s, which nobody declared", d->target.service, d->target.dc);
     HOLDS(strncmp(d->target.service, "auth-", 5) != 0 || d->n_actions == 0, "protected service %s is touched", d->target.service);
-    HOLDS(d->n_actions == 0 || d->n_loops > 0, "%s/%s: actions without a loop that answers for them", d->target.service, d->target.dc);
+    HOLDS(!d->armed || (d->n_actions == 1 && d->actions[0].kind == TT_ACT_LIMIT && d->n_loops == 0), "%s/%s: armed, and more than a cap", d->target.service,
+          d->target.dc);
+    HOLDS(d->n_actions == 0 || d->n_loops > 0 || d->armed, "%s/%s: actions without a loop that answers for them", d->target.service, d->target.dc);
     uint32_t ejected = 0;
     for (uint32_t i = 0; i < d->n_actions; i++) {
         const tt_act *a = &d->actions[i];
@@ -242,7 +244,7 @@ static bool tightens(const world *w, const tt_event *ev) {
 /* Not the outcome of judging the loop's own site: undone for a person or a lost plan, by the flush's timer, or laid out for a receiver. */
 static bool judged(const invariants *v, const world *w, const tt_event *ev) {
     static const char *const others[] = {"stopped by a person",     "its plan is gone",  "flushed",
-                                         "before the load arrives", "what does not fit", "takes traffic again"};
+                                         "before the load arrives", "what does not fit", "takes traffic again", "flush it again"};
     (void)v;
     (void)w;
     for (size_t i = 0; i < TT_COUNT(others); i++)
@@ -319,6 +321,12 @@ static bool alike(double a, double b) {
 }
 
 static bool journal_continues(invariants *v, const world *w, const tt_event *ev) {
+    if (strcmp(ev->kind, "armed") == 0) {
+        inv_actuator *armed = actuator(v, ev->target.service, ev->target.dc, "armed");
+        HOLDS(armed && alike(armed->value, ev->from), "armed %s/%s: from %.6g, the journal said otherwise", ev->target.service, ev->target.dc, ev->from);
+        armed->value = ev->to;
+        return true;
+    }
     inv_actuator *a = actuator(v, ev->target.service, ev->target.dc, ev->action);
     HOLDS(a, "more actuators than there can be");
     double was = a->value;
@@ -350,6 +358,8 @@ static bool accounted(invariants *v, const world *w, const tt_decision *d) {
             continue; /* their sum is checked; each change is an event of its own */
         }
         const inv_actuator *j = actuator(v, d->target.service, d->target.dc, name);
+        /* Under a loop's other actions the armed cap stands on. */
+        if (a->kind == TT_ACT_LIMIT && j && isnan(j->value)) j = actuator(v, d->target.service, d->target.dc, "armed");
         HOLDS(j && alike(j->value, value), "%s on %s/%s is %.6g in the decision and %.6g in the journal", name, d->target.service, d->target.dc,
               value, j ? j->value : (double)NAN);
     }
@@ -362,7 +372,7 @@ static bool nothing_lost(invariants *v, const world *w) {
     size_t n = tt_engine_decisions(w->engine, &all);
     for (size_t i = 0; i < v->n_actuators; i++) {
         const inv_actuator *a = &v->actuators[i];
-        if (isnan(a->value) || strncmp(a->action, "weights:", 8) == 0) continue;
+        if (isnan(a->value) || strncmp(a->action, "weights:", 8) == 0 || strcmp(a->action, "armed") == 0) continue;
         bool there = false;
         for (size_t k = 0; k < n && !there; k++) {
             if (strcmp(all[k].target.service, a->service) != 0 || strcmp(all[k].target.dc, a->dc) != 0) continue;
@@ -405,6 +415,7 @@ bool invariants_after(invariants *v, const world *w) {
     remember_samples(v, w);
     for (size_t i = 0; i < w->out.n_events; i++) {
         const tt_event *ev = &w->out.events[i];
+        if (strcmp(ev->kind, "armed") == 0 && !journal_continues(v, w, ev)) return false;
         if (strcmp(ev->kind, "action") != 0) continue;
         if (!action_is_grounded(v, w, ev) || !journal_continues(v, w, ev)) return false;
     }

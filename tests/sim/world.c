@@ -227,7 +227,7 @@ bool world_anything_in_force(world *w) {
     const tt_decision *d;
     size_t n = tt_engine_decisions(w->engine, &d);
     for (size_t i = 0; i < n; i++)
-        if (d[i].n_actions) return true;
+        if (d[i].n_actions && !d[i].armed) return true;
     return false;
 }
 

@@ -48,7 +48,7 @@ void world_run(world *w, int64_t ns);
 bool world_reload(world *w, const char *rules_text);
 bool world_restart(world *w); /* save, parse, restore on a new engine under the next epoch */
 void world_command(world *w, tt_command_kind kind, const char *loop_id);
-bool world_anything_in_force(world *w);
+bool world_anything_in_force(world *w); /* by a loop: the armed envelope is nobody's action */
 int64_t world_elapsed(const world *w); /* since the model's start */
 /* The same demand and faults with nobody doing anything: requests answered well between two instants since the start. */
 double world_doing_nothing(const tt_model_spec *spec, uint64_t seed, int64_t from_ns, int64_t to_ns);
