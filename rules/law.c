@@ -334,6 +334,17 @@ static void rung(tt_loop *l, const tt_step *st) {
     if (st && (uint32_t)(st - l->plan->steps) + 1 > l->rung) l->rung = (uint32_t)(st - l->plan->steps) + 1;
 }
 
+/* Every drop step is at its max: what more the law would take away it can't, and must not keep count of (section 6, no windup). */
+static bool spent(const tt_engine *e, const tt_site *s) {
+    const tt_loop *l = &e->loops[s->loop];
+    if (!s->by_ratio) return false;
+    for (size_t i = 0; l->plan && i < l->plan->n_steps; i++) {
+        const tt_step *st = &l->plan->steps[i];
+        if (st->kind == TT_STEP_DROP && s->load.offered_by[st->priority] > 0 && s->drop[st->priority] < st->max - 1e-9) return false;
+    }
+    return true;
+}
+
 /* Capacity from a saturated sample. true: it is lower than thought, so what waits is stale. */
 static bool measure(tt_engine *e, tt_site *s, tt_loop *l, double gain) {
     double thr = delivered(e, s) / gain, ok = s->load.ok / gain, old = s->measured_rps;
@@ -349,8 +360,9 @@ static bool measure(tt_engine *e, tt_site *s, tt_loop *l, double gain) {
         /* A lock-out that begins with this relapse begins after the step: what it then holds is what protects. */
     } else if (thr < 0.96 * old) {
         s->measured_rps = fmax(thr, 0.4 * old);
-    } else if (inner_loop(e, s)) {
+    } else if (inner_loop(e, s) || spent(e, s)) {
         s->measured_rps = thr;
+        lower = false;
     } else if (s->cap_rps > 0 && s->load.admitted > 1.06 * fmin(s->cap_rps, s->load.offered) && s->ack_share >= 0.99) {
         s->trim = fmin(fmax(s->trim * pow(s->cap_rps / s->load.admitted, 0.7), 0.3), 1.2);
         lower = false;

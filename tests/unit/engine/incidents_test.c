@@ -85,7 +85,7 @@ static const incident incidents[] = {
      "weights limit degrade",
      1.1,
      0.98},
-    {"surge in drops", "drop-only", false, {{TT_FAULT_DEMAND, S(60), S(180), 0, ALL, 1.75}}, "drop:batch", "limit weights degrade eject", 2, 0.78},
+    {"surge in drops", "drop-only", false, {{TT_FAULT_DEMAND, S(60), S(180), 0, ALL, 1.75}}, "drop:batch", "limit weights degrade eject", 2, 0.72},
     {"surge of half a minute",
      "degrade-shift-limit",
      true,
