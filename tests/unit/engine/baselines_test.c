@@ -158,10 +158,10 @@ static void pi_steps_by_simc(void **state) {
     open_hand(&h, "    law: {name: pi, gain: 2, response: 10s}\n    steps: [limit: {}]\n");
     hand_set(&h, "error_ratio", HERE, 0.5); /* one setpoint over, as far as it counts */
     hand_run(&h, 1);
-    /* window 1 s: tau1 .5; dead time 1.3 x .5 + 1 + 1 + 1 = 3.65, less tau1: 3.15. Kc = .5 / (2 x 13.15) = .019; Ki = Kc / .5 = .038 */
-    near("proportional", limit(&h), 100 * (1 - 0.019));
+    /* window 1 s: tau1 .5; dead time 1.3 x .5 + 1 + 1 + 1 + 1 = 4.65, less tau1: 4.15. Kc = .5 / (2 x 14.15) = .01767; Ki = Kc / .5 = .03534 */
+    near("proportional", limit(&h), 100 * (1 - 0.01767));
     hand_run(&h, 5);
-    near("five samples on", limit(&h), 100 * (1 - 0.019 - 5 * 0.03802));
+    near("five samples on", limit(&h), 100 * (1 - 0.01767 - 5 * 0.03534));
     hand_close(&h);
 }
 
