@@ -274,7 +274,8 @@ class Daemon:
         return self.get('/v1/decisions')
 
     def in_force(self):
-        return [d for d in self.decisions()['decisions'] if d['actions']]
+        """What loops have done; the armed envelope stands without any."""
+        return [d for d in self.decisions()['decisions'] if d['actions'] and not d['armed']]
 
     def kill(self):
         if self.p.poll() is None:

@@ -68,7 +68,7 @@ class FullDisk(harness.World):
         ticks = self.metric(d, 'trimtab_ticks_total')
         wait_for('it tries again', lambda: self.metric(d, 'trimtab_commit_failures_total') >= 4)
         self.assertEqual(self.metric(d, 'trimtab_ticks_total'), ticks, 'nothing new may be decided meanwhile')
-        self.assertEqual(d.decisions()['decisions'], [])
+        self.assertEqual(d.in_force(), [])
         self.assertEqual(d.events()[-1]['seq'], last)
         self.assertEqual(d.log().count('event=store_down'), 1)
         status, _ = d.post('/v1/webhooks/alertmanager', {'version': '4', 'groupKey': 'g', 'alerts': [{'status': 'firing', 'labels': {'alertname': 'X'}}]})
@@ -99,7 +99,7 @@ class Database(harness.World):
         pg.stop()
         self.set(BAD)
         wait_for('not ready', lambda: d.ready()[0] == 503, 40)
-        self.assertEqual(d.decisions()['decisions'], [])
+        self.assertEqual(d.in_force(), [])
         pg.process = subprocess.Popen(pg.process.args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd='/', **pg.kw)
         wait_for('it acts once the database is back', d.in_force, 60)
         wait_for('ready', lambda: d.ready()[0] == 200)
@@ -114,7 +114,7 @@ class Database(harness.World):
         self.set(BAD)
         wait_for('the second acts', second.in_force)
         wait_for('the first does not', lambda: first.ready()[0] == 503 and 'took over' in first.ready()[1])
-        self.assertEqual(first.decisions()['decisions'], [])
+        self.assertEqual(first.in_force(), [])
         self.assertEqual({e['epoch'] for e in second.in_force()}, {2})
 
 

@@ -11,7 +11,7 @@ class Loop(harness.World):
     def run_loop(self, d):
         self.prometheus_sees('error_ratio', GOOD['error_ratio'])
         wait_for('good figures are in', lambda: len(d.get('/v1/signals')['items']) == 5)
-        self.assertEqual(d.decisions()['decisions'], [])
+        self.assertEqual(d.in_force(), [])
         self.set(BAD)
         loop = wait_for('a loop opens', lambda: d.loops())[0]
         self.assertEqual((loop['plan'], loop['target'], loop['anomaly']), ('shed', {'service': 'front', 'dc': 'dc-a'}, 'overload'))

@@ -14,7 +14,7 @@ class Restart(harness.World):
         d = self.start_daemon(prometheus=url)
         self.set(BAD)
         wait_for('a decision is told', d.in_force)
-        told = d.decisions()
+        told = d.in_force()
         events = d.events()
         loop = d.loops()[0]['id']
         d.kill_9()
@@ -22,8 +22,8 @@ class Restart(harness.World):
         try:
             again = self.start_daemon(prometheus=url)
             fresh = wait_for('the decision is issued anew', lambda: [x for x in again.in_force() if x['epoch'] == 2])
-            self.assertEqual(fresh[0]['actions'], told['decisions'][0]['actions'])
-            self.assertGreater(fresh[0]['version'], told['decisions'][0]['version'])
+            self.assertEqual(fresh[0]['actions'], told[0]['actions'])
+            self.assertGreater(fresh[0]['version'], told[0]['version'])
             self.assertEqual(again.decisions()['epoch'], 2)
         finally:
             self.prometheus.signal(signal.SIGCONT)
