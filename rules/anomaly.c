@@ -355,6 +355,15 @@ void tt_anomaly_armed(tt_engine *e, const tt_plan *p, const char *service, const
     a->value = held;
 }
 
+void tt_anomaly_disarmed(tt_engine *e, const char *service, const char *dc) {
+    char key[TT_NAME_MAX];
+    if (snprintf(key, sizeof key, "%s%s/%s", armed_key, service, dc) >= (int)sizeof key) return;
+    for (uint32_t k = 0; k < e->rules->n_anomalies; k++) {
+        tt_anomaly *a = find(e, k, NULL, key);
+        if (a) drop(e, a);
+    }
+}
+
 static void step_alert(tt_engine *e, tt_anomaly *a) {
     const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
     int64_t since = tt_since(e->now, a->since);
@@ -383,10 +392,6 @@ void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]) {
     for (uint32_t i = 0; i < e->n_anomalies; i++) {
         tt_anomaly *a = &e->anomalies[i];
         if (!a->used) continue;
-        if (strncmp(a->alert_key, armed_key, sizeof armed_key - 1) == 0) {
-            drop(e, a); /* the rules in force say who arms what; it comes up again from its own evidence */
-            continue;
-        }
         size_t k = 0;
         while (k < e->rules->n_anomalies && !tt_anomaly_same(&old->anomalies[a->anomaly], &e->rules->anomalies[k], to)) k++;
         if (k == e->rules->n_anomalies) {

@@ -62,6 +62,8 @@ void tt_arm_find(tt_engine *e) {
             if (below) below->arms = NULL;
         }
     }
+    for (uint32_t i = 0; i < e->n_sites; i++)
+        if (!e->sites[i].arms) tt_anomaly_disarmed(e, tt_service_cname(e, e->sites[i].service), tt_dc_cname(e, &e->sites[i]));
 }
 
 static void watch_bite(tt_engine *e, tt_site *s) {

@@ -442,6 +442,7 @@ void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
 void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]);
 /* Does the plan, asked about this service at this data center, act on just that? */
 bool tt_plan_covers(tt_engine *e, const tt_plan *p, const char *service, const char *dc);
+void tt_anomaly_disarmed(tt_engine *e, const char *service, const char *dc);
 void tt_anomaly_armed(tt_engine *e, const tt_plan *p, const char *service, const char *dc, double held, bool biting);
 const char *tt_anomaly_state_name(tt_anomaly_state s);
 bool tt_anomaly_same(const tt_anomaly_def *a, const tt_anomaly_def *b, const int to[]); /* under old and new rules */
