@@ -9,10 +9,13 @@
 static const double dt = 0.1;
 /* Of the client's time-out: what a hop lets wait with the inner loop (control.md, section 12). */
 static const double theta_share = 0.3;
-static const double x_half_life_s = 1.5;
+/* Of what X moves in a step: 1 - 0.5^(0.1 s / 1.5 s), a half-life of 1.5 s. */
+static const double x_alpha = 0.045158;
 static const double fast_s = 0.002; /* a refusal or an instant failure */
 /* The most that least-request sends to one instance that fails at once. */
 static const double black_hole_max = 0.85;
+/* How much later than the time-out's middle the slow tail answers, as a share of it. */
+static const double tail_share = 0.7;
 
 double tt_model_random(uint64_t seed, uint64_t stream, uint64_t index) {
     uint64_t x = seed * 0x9e3779b97f4a7c15u + stream * 0xbf58476d1ce4e5b9u + index * 0x94d049bb133111ebu;
@@ -25,7 +28,7 @@ double tt_model_random(uint64_t seed, uint64_t stream, uint64_t index) {
 }
 
 const char *tt_model_fault_name(tt_model_fault_kind kind) {
-#define NAME(id, name) name,
+#define NAME(id, name, none) name,
     static const char *const names[] = {TT_MODEL_FAULT_KINDS(NAME)};
 #undef NAME
     return names[kind];
@@ -34,16 +37,21 @@ const char *tt_model_fault_name(tt_model_fault_kind kind) {
 void tt_model_spec_default(tt_model_spec *ret) {
     *ret = (tt_model_spec){
         .n_services = 3,
-        .services =
-            {{.name = "front", .instances = 2, .workers = 60, .own_ms = 5, .queue_max = 400, .n_calls = 1, .calls = {{1, 1, false, {0}, {0}}}},
-             {.name = "checkout",
-              .instances = 3,
-              .workers = 4,
-              .own_ms = 60,
-              .queue_max = 400,
-              .n_calls = 1,
-              .calls = {{2, 1, true, {0.5, 0}, {0.97, 0.90}}}},
-             {.name = "recommendations", .instances = 2, .workers = 5, .own_ms = 20, .queue_max = 400}},
+        .services = {{.name = "front",
+                      .instances = 2,
+                      .workers = 60,
+                      .own_ms = 5,
+                      .queue_max = 400,
+                      .n_calls = 1,
+                      .calls = {{.service = 1, .per_request = 1}}},
+                     {.name = "checkout",
+                      .instances = 3,
+                      .workers = 4,
+                      .own_ms = 60,
+                      .queue_max = 400,
+                      .n_calls = 1,
+                      .calls = {{.service = 2, .per_request = 1, .optional = true, .at_level = {0.5, 0}, .value_at = {0.97, 0.90}}}},
+                     {.name = "recommendations", .instances = 2, .workers = 5, .own_ms = 20, .queue_max = 400}},
         .n_dcs = 2,
         .dcs = {"dc-a", "dc-b"},
         .home = {0.5, 0.5},
@@ -54,6 +62,7 @@ void tt_model_spec_default(tt_model_spec *ret) {
         .timeout_s = 1,
         .retry_failed = 0.6,
         .retry_refused = 0.25,
+        .cache_s = 40,
         .newest_first = 0.25,
         .apply_ns = TT_MS(500),
         .scrape_ns = TT_SECONDS(1),
@@ -73,8 +82,9 @@ tt_model *tt_model_new(const tt_model_spec *spec, uint64_t seed, tt_time start) 
             m->target[s][d].now.share = 1;
             if (d == spec->n_dcs) continue;
             tt_model_site *site = &m->site[s][d];
-            site->completed_rps = spec->demand_rps * spec->home[d];
-            site->view = (tt_model_view){.latency_s = spec->services[s].own_ms / 1000, .value = 1};
+            m->ill[s][d] = (tt_model_ill){.slow = 1, .capacity = 1};
+            site->completed_rps = site->warm_rps = spec->demand_rps * tt_model_weight(m, s, d);
+            site->view = (tt_model_view){.latency_s = spec->services[s].own_ms / 1000, .ok_latency_s = spec->services[s].own_ms / 1000, .value = 1};
             for (uint32_t p = 0; p < spec->n_priorities; p++) site->view.ok[p] = 1;
             for (uint32_t i = 0; i < spec->services[s].instances; i++)
                 snprintf(m->instance[s][d][i], sizeof m->instance[s][d][i], "10.%u.%u.%u:8080", s + 1, d + 1, i + 1);
@@ -88,6 +98,9 @@ void tt_model_free(tt_model *m) {
 tt_time tt_model_now(const tt_model *m) {
     return (tt_time){m->start.ns + tt_model_elapsed(m)};
 }
+const tt_model_spec *tt_model_spec_of(const tt_model *m) {
+    return &m->spec;
+}
 const tt_model_truth *tt_model_truth_of(const tt_model *m) {
     return &m->truth;
 }
@@ -98,20 +111,52 @@ uint32_t tt_model_instance_name(const tt_model *m, uint32_t service, uint32_t dc
 
 /* ---- faults ---- */
 
+static double amount_without(tt_model_fault_kind kind) {
+#define NONE(id, name, none) none,
+    static const double none[] = {TT_MODEL_FAULT_KINDS(NONE)};
+#undef NONE
+    return none[kind];
+}
+
+static double faded(const tt_model *m, uint32_t i, int64_t t) {
+    const tt_model_fault *f = &m->spec.faults[i];
+    int64_t rise_ns = m->spec.fade[i].rise_ns, fall_ns = m->spec.fade[i].fall_ns;
+    double none = amount_without(f->kind), in = 1, out = 1;
+    int64_t left = f->from_ns + f->for_ns - t;
+    if (rise_ns > 0 && t - f->from_ns < rise_ns) in = (double)(t - f->from_ns) / (double)rise_ns;
+    if (fall_ns > 0 && left < fall_ns) out = (double)left / (double)fall_ns;
+    return none + (f->amount - none) * fmin(in, out);
+}
+
 static void find_active(tt_model *m) {
     int64_t t = tt_model_elapsed(m);
+    bool were = m->n_active > 0;
     m->n_active = 0;
     for (uint32_t i = 0; i < m->spec.n_faults; i++) {
         const tt_model_fault *f = &m->spec.faults[i];
         if (t < f->from_ns || t >= f->from_ns + f->for_ns) continue;
         if (f->period_ns && (t - f->from_ns) % f->period_ns >= f->period_ns / 2) continue;
-        m->active[m->n_active++] = *f;
+        m->active[m->n_active] = *f;
+        m->active[m->n_active++].amount = faded(m, i, t);
     }
     m->truth.faulty = m->n_active > 0;
+    if (m->step > 1 && !were && !m->n_active) return;
+    for (uint32_t s = 0; s < m->spec.n_services; s++)
+        for (uint32_t d = 0; d < m->spec.n_dcs; d++) {
+            int si = (int)s, di = (int)d;
+            m->ill[s][d] =
+                (tt_model_ill){.slow = tt_model_amount(m, TT_FAULT_SLOW, si, di, -1),
+                               .capacity = tt_model_amount(m, TT_FAULT_CAPACITY, si, di, -1),
+                               .errors = tt_model_amount(m, TT_FAULT_ERRORS, si, di, -1),
+                               .hang = tt_model_amount(m, TT_FAULT_HANG, si, di, -1),
+                               .down = tt_model_amount(m, TT_FAULT_DOWN, si, di, -1) > 0,
+                               .uneven = tt_model_amount(m, TT_FAULT_BAD_INSTANCE, si, di, -1) > 0 ||
+                                         tt_model_amount(m, TT_FAULT_CANARY, si, di, -1) > 0 || tt_model_amount(m, TT_FAULT_RESTART, si, di, -1) > 0};
+        }
 }
 
-double tt_model_fault_amount(const tt_model *m, tt_model_fault_kind kind, int service, int dc, int instance, double none) {
-    double most = none;
+double tt_model_amount(const tt_model *m, tt_model_fault_kind kind, int service, int dc, int instance) {
+    double none = amount_without(kind), most = none;
     for (uint32_t i = 0; i < m->n_active; i++) {
         const tt_model_fault *f = &m->active[i];
         if (f->kind != kind || (f->service >= 0 && service >= 0 && f->service != service) || (f->dc >= 0 && dc >= 0 && f->dc != dc) ||
@@ -134,77 +179,123 @@ int64_t tt_model_fault_since(const tt_model *m, tt_model_fault_kind kind) {
 
 /* ---- what is called, as its callers see it ---- */
 
-static double weight_of(const tt_model *m, uint32_t service, uint32_t dc) {
+static bool divided(const tt_model *m, uint32_t service) {
+    return m->spec.services[service].homed || m->target[service][m->spec.n_dcs].now.weights;
+}
+
+double tt_model_weight(const tt_model *m, uint32_t service, uint32_t dc) {
     const tt_model_enforced *w = &m->target[service][m->spec.n_dcs].now;
-    double home = m->spec.home[dc];
+    const tt_model_service *def = &m->spec.services[service];
+    double home = def->homed ? def->home[dc] : m->spec.home[dc];
     return w->weights ? w->share * w->weight[dc] + (1 - w->share) * home : home;
 }
 
 /* Calls stay in their data center until weights divide them. */
 static tt_model_view view_of(const tt_model *m, uint32_t service, uint32_t dc) {
-    if (!m->target[service][m->spec.n_dcs].now.weights) return m->site[service][dc].view;
+    if (!divided(m, service)) return m->site[service][dc].view;
     tt_model_view v = {0};
+    double ok = 0;
     for (uint32_t d = 0; d < m->spec.n_dcs; d++) {
         const tt_model_view *of = &m->site[service][d].view;
-        double w = weight_of(m, service, d);
+        double w = tt_model_weight(m, service, d);
+        if (w <= 0) continue;
         for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
             v.ok[p] += w * of->ok[p];
             v.refused[p] += w * of->refused[p];
         }
         v.latency_s += w * of->latency_s;
         v.value += w * of->value;
+        ok += w * of->ok[0];
+        v.ok_latency_s += w * of->ok[0] * of->ok_latency_s;
     }
+    v.ok_latency_s = ok > 1e-9 ? v.ok_latency_s / ok : v.latency_s;
     return v;
 }
 
-/* Share of an optional call that is still made under the degrade in force, and what the answer is worth. */
-static double calls_made(const tt_model_enforced *t, const tt_model_call *c, double *ret_value) {
-    *ret_value = 1;
-    if (!c->optional || t->level == 0) return 1;
-    uint32_t l = t->level > TT_MODEL_LEVELS ? TT_MODEL_LEVELS : t->level;
-    double made = c->at_level[l - 1], above = l > 1 ? c->at_level[l - 2] : 1, value = c->value_at[l - 1],
-           value_above = l > 1 ? c->value_at[l - 2] : 1;
-    *ret_value = t->share * ((1 - t->probe_ratio) * value + t->probe_ratio * value_above) + (1 - t->share);
-    return t->share * ((1 - t->probe_ratio) * made + t->probe_ratio * above) + (1 - t->share);
+static double at_level(const double of[TT_MODEL_LEVELS], uint32_t level, double without) {
+    if (level == 0) return without;
+    return of[(level > TT_MODEL_LEVELS ? TT_MODEL_LEVELS : level) - 1];
+}
+
+tt_model_degraded tt_model_degrade(const tt_model_call *c, double level) {
+    uint32_t up = (uint32_t)ceil(level), low = up ? up - 1 : 0;
+    double a = (double)up - level;
+    double cost = at_level(c->cost_at, up, 1), cost_low = at_level(c->cost_at, low, 1);
+    if (cost <= 0) cost = 1;
+    if (cost_low <= 0) cost_low = 1;
+    return (tt_model_degraded){.made = (1 - a) * at_level(c->at_level, up, 1) + a * at_level(c->at_level, low, 1),
+                               .value = (1 - a) * at_level(c->value_at, up, 1) + a * at_level(c->value_at, low, 1),
+                               .cost = (1 - a) * cost + a * cost_low};
+}
+
+/* What is left of an optional call under the degrade in force: those that didn't take the decision make it as ever, the probes one level lower. */
+static tt_model_degraded in_force(const tt_model_enforced *t, const tt_model_call *c) {
+    if (!c->optional || t->level == 0) return (tt_model_degraded){1, 1, 1};
+    tt_model_degraded d = tt_model_degrade(c, t->level - t->probe_ratio);
+    return (tt_model_degraded){t->share * d.made + 1 - t->share, t->share * d.value + 1 - t->share, t->share * d.cost + 1 - t->share};
 }
 
 /* ---- one site, one step ---- */
 
 typedef struct {
-    double hold_s, value;                                         /* of one request in its worker */
+    double own_s, hold_s, ok_s, value;                            /* of one request: its own time, that in its worker, that of a good answer */
     double ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES]; /* share of served requests whose calls went well, were refused */
     double made[TT_MODEL_CALLS];
-    double workers;
-    double errors, hang;
+    double workers, cpus;
+    double errors, hang, tail;
 } conditions;
 
-static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc, uint32_t out) {
+static double cache_misses(const tt_model_site *site, const tt_model_call *c) {
+    double hits = 1 - c->per_request, x = site->completed_rps;
+    return 1 - hits * (x > site->warm_rps ? site->warm_rps / x : 1);
+}
+
+static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) {
     const tt_model_service *def = &m->spec.services[service];
+    const tt_model_ill *ill = &m->ill[service][dc];
+    const tt_model_enforced *t = &m->target[service][dc].now;
     int s = (int)service, d = (int)dc;
-    conditions c = {.hold_s = def->own_ms / 1000 * tt_model_fault_amount(m, TT_FAULT_SLOW, s, d, -1, 1), .value = 1};
-    c.errors = tt_model_fault_amount(m, TT_FAULT_ERRORS, s, d, -1, 0);
-    c.hang = tt_model_fault_amount(m, TT_FAULT_HANG, s, d, -1, 0);
+    conditions c = {.own_s = def->own_ms / 1000 * ill->slow, .value = 1, .errors = ill->errors, .hang = ill->hang};
+    double calls_s = 0, ok_s = 0, timeout = m->spec.timeout_s;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) c.ok[p] = 1;
     for (uint32_t k = 0; k < def->n_calls; k++) {
         const tt_model_call *call = &def->calls[k];
         tt_model_view v = view_of(m, call->service, dc);
-        double value;
-        c.made[k] = call->per_request * calls_made(&m->target[service][dc].now, call, &value);
-        c.hold_s += c.made[k] * fmin(v.latency_s, m->spec.timeout_s);
-        c.value *= value;
-        if (call->optional) continue;
+        tt_model_degraded left = in_force(t, call);
+        c.made[k] = (call->cached ? cache_misses(&m->site[service][dc], call) : call->per_request) * left.made;
+        c.own_s *= left.cost;
+        c.value *= left.value;
+        double waits = fmin(v.latency_s, timeout), share = fmin(c.made[k], 1);
+        calls_s += c.made[k] * waits;
+        if (call->optional) { /* waited for as long as the others, and worth what the last level is where it fails */
+            ok_s += c.made[k] * waits;
+            double lost = 0;
+            for (uint32_t p = 0; p < m->spec.n_priorities; p++) lost += m->spec.mix[p] * (1 - v.ok[p]);
+            for (uint32_t l = TT_MODEL_LEVELS; l-- > 0;)
+                if (call->value_at[l] > 0) {
+                    c.value *= 1 - share * lost * (1 - call->value_at[l]);
+                    break;
+                }
+            continue;
+        }
+        ok_s += c.made[k] * fmin(v.ok_latency_s, timeout);
         c.value *= v.value;
         for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-            c.refused[p] += c.ok[p] * v.refused[p];
-            c.ok[p] *= v.ok[p];
+            c.refused[p] += c.ok[p] * share * v.refused[p];
+            c.ok[p] *= 1 - share * (1 - v.ok[p]);
         }
     }
-    c.hold_s = (1 - c.hang) * c.hold_s + c.hang * m->spec.timeout_s;
-    uint32_t gone = 0;
-    for (uint32_t i = 0; i < def->instances; i++) gone += out >> i & 1 || tt_model_fault_amount(m, TT_FAULT_BAD_INSTANCE, s, d, (int)i, 0) > 0;
+    c.hold_s = (1 - c.hang) * (c.own_s + calls_s) + c.hang * timeout;
+    c.ok_s = c.own_s + ok_s;
+    double there = def->instances;
+    if (ill->uneven || t->ejected)
+        for (uint32_t i = 0; i < def->instances; i++)
+            there -= t->ejected >> i & 1 || tt_model_amount(m, TT_FAULT_BAD_INSTANCE, s, d, (int)i) > 0 ||
+                     tt_model_amount(m, TT_FAULT_RESTART, s, d, (int)i) > 0;
     /* Those that haven't taken an ejection still use the instance; what it can do is then a share of what it could. */
-    double there = (double)def->instances - (double)gone;
-    c.workers = fmax(there, 0) * def->workers * tt_model_fault_amount(m, TT_FAULT_CAPACITY, s, d, -1, 1);
+    c.workers = fmax(there, 0) * def->workers * ill->capacity;
+    c.cpus = fmax(there, 0) * def->cpus * ill->capacity;
+    c.tail = m->n_active ? tt_model_amount(m, TT_FAULT_TAIL, s, d, -1) : 0;
     return c;
 }
 
@@ -231,26 +322,36 @@ static void admit(tt_model *m, uint32_t service, uint32_t dc, double x[TT_MODEL_
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) c->dropped[p] += before[p] - x[p];
 }
 
-/* An instance that fails at once has no queue, so least-request prefers it. Returns the share of the calls that fail there. */
-static double black_holes(tt_model *m, uint32_t service, uint32_t dc, const conditions *k, double total) {
+/* Where instances differ. One that fails at once has no queue, so least-request prefers it. Returns the share of the calls that fail there;
+ * those of a bad release fail later, by `k`. */
+static double uneven(tt_model *m, uint32_t service, uint32_t dc, conditions *k, double total) {
     const tt_model_service *def = &m->spec.services[service];
     const tt_model_enforced *t = &m->target[service][dc].now;
     tt_model_site *site = &m->site[service][dc];
-    double pull[TT_MODEL_INSTANCES], sum = 0, fail[TT_MODEL_INSTANCES], failing = 0, usual = fmax(site->view.latency_s, k->hold_s);
+    int s = (int)service, d = (int)dc;
+    double pull[TT_MODEL_INSTANCES], sum = 0, fail[TT_MODEL_INSTANCES], failing = 0, later = 0, usual = fmax(site->view.latency_s, k->hold_s);
     for (uint32_t i = 0; i < def->instances; i++) {
-        fail[i] = tt_model_fault_amount(m, TT_FAULT_BAD_INSTANCE, (int)service, (int)dc, (int)i, 0);
+        fail[i] = tt_model_amount(m, TT_FAULT_BAD_INSTANCE, s, d, (int)i);
         pull[i] = fail[i] > 0 ? 1 / (fail[i] * fast_s + (1 - fail[i]) * usual) : 1 / usual;
         if (t->ejected >> i & 1) pull[i] *= 1 - t->share;
+        if (tt_model_amount(m, TT_FAULT_RESTART, s, d, (int)i) > 0) {
+            pull[i] = 0;
+            site->c.instance_n[i] += dt; /* health probes */
+            site->c.instance_errors[i] += dt;
+        }
         sum += pull[i];
     }
     if (sum <= 0) return 0;
     for (uint32_t i = 0; i < def->instances; i++) {
-        double share = pull[i] / sum;
+        double share = pull[i] / sum, canary = tt_model_amount(m, TT_FAULT_CANARY, s, d, (int)i);
         if (fail[i] > 0 && share > black_hole_max && def->instances > 1) share = black_hole_max;
+        double bad = k->errors + (1 - k->errors) * canary;
         site->c.instance_n[i] += total * share;
-        site->c.instance_errors[i] += total * share * (fail[i] + (1 - fail[i]) * k->errors);
+        site->c.instance_errors[i] += total * share * (fail[i] + (1 - fail[i]) * bad);
         failing += share * fail[i];
+        later += share * canary;
     }
+    k->errors += (1 - k->errors) * fmin(later, 1);
     return fmin(failing, 1);
 }
 
@@ -259,8 +360,22 @@ static double in_time(const tt_model *m, double latency_s) {
     return fmin(fmax((1.1 * t - latency_s) / (0.2 * t), 0), 1);
 }
 
+/* Upper bounds of the latency buckets but the last, which has none: a factor of 1.6 from 2 ms on. */
+static uint32_t bucket_of(double latency_s) {
+    double bound = 0.002;
+    uint32_t b = 0;
+    while (b + 1 < TT_MODEL_BUCKETS && latency_s > bound) b++, bound *= 1.6;
+    return b;
+}
+
+/* One request's own latency spreads about the mean of its cohort. */
+static void latencies(tt_model_counters *c, double latency_s, double n, double timeout_s) {
+    static const double share[] = {0.55, 0.3, 0.12, 0.03}, of[] = {0.75, 1.1, 1.6, 2.2};
+    for (int i = 0; i < 4; i++) c->latency[bucket_of(fmin(of[i] * latency_s, timeout_s))] += n * share[i];
+}
+
 typedef struct {
-    double served, ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES], failed[TT_MODEL_PRIORITIES], latency_sum, latency_n;
+    double served, ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES], failed[TT_MODEL_PRIORITIES], latency_sum, latency_n, ok_sum;
     double errors;
 } results;
 
@@ -269,19 +384,27 @@ static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, doub
     double *cohort = site->queue[born % TT_MODEL_RING], all = 0;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) all += cohort[p];
     if (all <= 0) return 0;
-    double take = fmin(budget, all), wait_s = (double)(m->step - born) * dt, latency_s = wait_s + k->hold_s;
+    double take = fmin(budget, all), wait_s = (double)(m->step - born) * dt, latency_s = fmin(wait_s + k->hold_s, m->spec.timeout_s);
     bool dead = wait_s > m->spec.timeout_s; /* nobody waits for it any more: worked off all the same */
+    double t = in_time(m, wait_s + k->ok_s), live = 0, share = take / all;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-        double x = cohort[p] * take / all, t = in_time(m, latency_s);
+        double x = cohort[p] * share;
         cohort[p] -= x;
         if (dead) continue;
         double well = x * (1 - k->hang) * (1 - k->errors), ok = well * k->ok[p] * t, refused = well * k->refused[p];
         r->ok[p] += ok;
+        r->ok_sum += ok * (wait_s + k->ok_s);
         r->refused[p] += refused;
         r->failed[p] += x - ok - refused;
         r->errors += x * (1 - k->hang) * k->errors + fmax(well * (1 - k->ok[p] - k->refused[p]), 0);
-        r->latency_sum += x * fmin(latency_s, m->spec.timeout_s);
-        r->latency_n += x;
+        live += x;
+    }
+    if (!dead) {
+        double slow = k->tail * live * fmax(tail_share * m->spec.timeout_s - latency_s, 0);
+        r->latency_sum += live * latency_s + slow;
+        r->latency_n += live;
+        latencies(&site->c, latency_s, live * (1 - k->tail), m->spec.timeout_s);
+        if (k->tail > 0) site->c.latency[bucket_of(tail_share * m->spec.timeout_s)] += live * k->tail;
     }
     r->served += take;
     site->queued = fmax(site->queued - take, 0);
@@ -308,24 +431,30 @@ static void serve(tt_model *m, tt_model_site *site, double budget, const conditi
 /* Room in the queue: the inner loop's limit on queue time, or the bound of the queue itself. Highest priority enters first. */
 static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const conditions *k, double budget, double x[TT_MODEL_PRIORITIES],
                     results *r) {
-    double bound = m->spec.services[service].queue_max;
+    double bound = m->spec.services[service].queue_max, learns_s = m->spec.queue_full_s > 0 ? m->spec.queue_full_s : fast_s;
     bool inner = m->spec.inner_loop;
-    if (inner) bound = fmin(bound, fmax(theta_share * m->spec.timeout_s * site->completed_rps, 0.25 * k->workers));
+    if (inner) {
+        double floor = k->cpus > 0 ? 0.25 * k->cpus : 0.25 * k->workers;
+        bound = fmin(bound, fmax(theta_share * m->spec.timeout_s * site->completed_rps, floor));
+        learns_s = fast_s;
+    }
     double room = fmax(bound + budget - site->queued, 0), *cohort = site->queue[m->step % TT_MODEL_RING];
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
         double in = fmin(x[p], room), out = x[p] - in;
         room -= in;
         cohort[p] = in;
         site->queued += in;
+        x[p] = in;
+        if (out <= 0) continue;
         if (inner)
             r->refused[p] += out;
         else {
             r->failed[p] += out;
             r->errors += out;
         }
-        r->latency_sum += out * fast_s;
+        r->latency_sum += out * learns_s;
         r->latency_n += out;
-        x[p] = in;
+        site->c.latency[bucket_of(learns_s)] += out;
     }
 }
 
@@ -338,97 +467,152 @@ static void forget_oldest(tt_model *m, tt_model_site *site, results *r) {
     }
     if (m->step >= TT_MODEL_RING && site->oldest <= m->step - TT_MODEL_RING) site->oldest = m->step - TT_MODEL_RING + 1;
     uint64_t patience = (uint64_t)(m->spec.timeout_s / dt + 0.5) + 1;
-    if (m->step < patience) return;
+    if (m->step < patience || site->queued <= 0) return;
     const double *old = site->queue[(m->step - patience) % TT_MODEL_RING];
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+        if (old[p] <= 0) continue;
         r->failed[p] += old[p];
         r->latency_sum += old[p] * m->spec.timeout_s;
         r->latency_n += old[p];
+        site->c.latency[bucket_of(m->spec.timeout_s)] += old[p];
     }
+}
+
+/* What the cache holds follows what was answered well: load that is new to a site misses at first. */
+static void warm_up(tt_model *m, uint32_t service, uint32_t dc, const results *r) {
+    const tt_model_service *def = &m->spec.services[service];
+    bool cached = false;
+    for (uint32_t k = 0; k < def->n_calls; k++) cached |= def->calls[k].cached;
+    if (!cached) return;
+    tt_model_site *site = &m->site[service][dc];
+    double ok = 0;
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++) ok += r->ok[p] / dt;
+    site->warm_rps += dt / m->spec.cache_s * (ok - site->warm_rps);
+    double wiped = m->n_active ? tt_model_amount(m, TT_FAULT_CACHE_WIPE, (int)service, (int)dc, -1) : 0;
+    if (wiped > 0) site->warm_rps = fmin(site->warm_rps, ok * (1 - wiped));
 }
 
 static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     tt_model_site *site = &m->site[service][dc];
     const tt_model_service *def = &m->spec.services[service];
+    const tt_model_ill *ill = &m->ill[service][dc];
     tt_model_counters *c = &site->c;
     double x[TT_MODEL_PRIORITIES] = {0}, total = 0;
     memset(r, 0, sizeof *r);
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) c->offered[p] += x[p] = site->in[p];
-    admit(m, service, dc, x);
+    const tt_model_enforced *t = &m->target[service][dc].now;
+    if (t->version || m->oracle) admit(m, service, dc, x);
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) total += x[p];
-    conditions k = look_around(m, service, dc, m->target[service][dc].now.ejected);
-    bool down = tt_model_fault_amount(m, TT_FAULT_DOWN, (int)service, (int)dc, -1, 0) > 0;
-    double failing = down ? 1 : black_holes(m, service, dc, &k, total);
-    for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-        r->failed[p] += x[p] * failing;
-        x[p] *= 1 - failing;
+    conditions k = look_around(m, service, dc);
+    double failing = ill->down ? 1 : 0;
+    if (!ill->down && (ill->uneven || t->ejected))
+        failing = uneven(m, service, dc, &k, total);
+    else {
+        c->calls_n += total;
+        c->calls_errors += total * (failing + (1 - failing) * k.errors);
     }
+    if (failing > 0)
+        for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+            r->failed[p] += x[p] * failing;
+            x[p] *= 1 - failing;
+        }
     r->errors += total * failing;
     r->latency_sum += total * failing * fast_s;
     r->latency_n += total * failing;
-    if (down)
-        for (uint32_t i = 0; i < def->instances; i++) {
-            c->instance_n[i] += total / def->instances;
-            c->instance_errors[i] += total / def->instances;
-        }
-    double budget = down ? 0 : k.workers * dt / k.hold_s;
+    c->latency[0] += total * failing;
+    double budget = ill->down ? 0 : k.workers * dt / k.hold_s;
+    if (def->cpus > 0) budget = fmin(budget, k.cpus * dt / k.own_s);
     forget_oldest(m, site, r);
     enqueue(m, service, site, &k, budget, x, r);
     serve(m, site, budget, &k, r);
 
-    for (uint32_t i = 0; i < def->n_calls; i++)
-        for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-            /* What is called, is called for dead requests too; their mix is the arrivals'. */
-            double mix = total > 0 ? (r->ok[p] + r->refused[p] + r->failed[p]) : 0, all = 0;
-            for (uint32_t q = 0; q < m->spec.n_priorities; q++) all += r->ok[q] + r->refused[q] + r->failed[q];
-            double share = all > 1e-9 ? mix / all : m->spec.mix[p];
-            m->site[def->calls[i].service][dc].in[p] += r->served * share * k.made[i];
-        }
-    double a = 1 - pow(0.5, dt / x_half_life_s);
-    site->completed_rps += a * (r->served / dt - site->completed_rps);
+    double done[TT_MODEL_PRIORITIES], all = 0;
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++) all += done[p] = r->ok[p] + r->refused[p] + r->failed[p];
+    for (uint32_t i = 0; i < def->n_calls; i++) /* what is called, is called for dead requests too; their mix is the arrivals' */
+        for (uint32_t p = 0; p < m->spec.n_priorities; p++)
+            m->site[def->calls[i].service][dc].in[p] += r->served * (all > 1e-9 ? done[p] / all : m->spec.mix[p]) * k.made[i];
+    site->completed_rps += x_alpha * (r->served / dt - site->completed_rps);
+    warm_up(m, service, dc, r);
     c->arrived += total;
     c->completed += r->served;
-    c->busy_s += fmin(r->served * k.hold_s, k.workers * dt);
-    c->worker_s += (double)(def->instances * def->workers) * tt_model_fault_amount(m, TT_FAULT_CAPACITY, (int)service, (int)dc, -1, 1) * dt;
+    /* Of all instances, the ejected too: that is what utilization counts. */
+    double busy = r->served * k.hold_s / ((double)(def->instances * def->workers) * ill->capacity);
+    if (def->cpus > 0) busy = fmax(busy, r->served * k.own_s / ((double)def->instances * def->cpus * ill->capacity));
+    c->busy_s += fmin(busy, dt);
+    c->worker_s += dt;
     c->errors += r->errors;
     c->latency_sum += r->latency_sum;
     c->latency_n += r->latency_n;
+    c->inflight = site->queued + r->served / dt * k.hold_s;
+    double ok = 0;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
         c->ok[p] += r->ok[p];
         c->refused[p] += r->refused[p];
-        double done = r->ok[p] + r->refused[p] + r->failed[p];
-        if (done <= 1e-9) continue;
-        site->view.ok[p] = r->ok[p] / done;
-        site->view.refused[p] = r->refused[p] / done;
+        ok += r->ok[p];
+        if (done[p] <= 1e-9) continue;
+        site->view.ok[p] = r->ok[p] / done[p];
+        site->view.refused[p] = r->refused[p] / done[p];
     }
     if (r->latency_n > 1e-9) site->view.latency_s += 0.5 * (r->latency_sum / r->latency_n - site->view.latency_s);
+    if (ok > 1e-9) site->view.ok_latency_s += 0.5 * (r->ok_sum / ok - site->view.ok_latency_s);
+    if (all <= 1e-9 && !ill->down) { /* nobody asks: what the next one would meet */
+        site->view.latency_s = k.hold_s;
+        site->view.ok_latency_s = k.ok_s;
+        for (uint32_t p = 0; p < m->spec.n_priorities; p++) site->view.ok[p] = k.ok[p] * (1 - k.errors) * (1 - k.hang), site->view.refused[p] = 0;
+    }
     site->view.value = k.value;
     memset(site->in, 0, sizeof site->in);
 }
 
 /* ---- the whole ---- */
 
-static void arrive(tt_model *m) {
-    const tt_model_spec *spec = &m->spec;
-    double *again = m->retry[m->step % TT_MODEL_RETRY_STEPS];
+static double wanted(const tt_model *m) {
     /* Demand breathes by a few per cent from second to second. */
     double breath = 1 + 0.04 * (tt_model_random(m->seed, 1, m->step / 10) - 0.5);
-    double demand = spec->demand_rps * tt_model_fault_amount(m, TT_FAULT_DEMAND, -1, -1, -1, 1) * breath;
+    return m->spec.demand_rps * (m->n_active ? tt_model_amount(m, TT_FAULT_DEMAND, -1, -1, -1) : 1) * breath;
+}
+
+double tt_model_offered(const tt_model *m) {
+    double x = wanted(m);
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++) x += m->retry[m->step % TT_MODEL_RETRY_STEPS][p] / dt;
+    return x;
+}
+
+/* Retries come back wherever the weights send them. */
+static void arrive(tt_model *m) {
+    const tt_model_spec *spec = &m->spec;
+    double *again = m->retry[m->step % TT_MODEL_RETRY_STEPS], demand = wanted(m);
     for (uint32_t p = 0; p < spec->n_priorities; p++) {
         double fresh = demand * spec->mix[p] * dt;
         m->truth.wanted_rps[p] = fresh / dt;
         m->truth.offered_rps[p] = (fresh + again[p]) / dt;
-        for (uint32_t d = 0; d < spec->n_dcs; d++) m->site[0][d].in[p] = (fresh + again[p]) * weight_of(m, 0, d);
+        for (uint32_t d = 0; d < spec->n_dcs; d++) m->site[0][d].in[p] = (fresh + again[p]) * tt_model_weight(m, 0, d);
         again[p] = 0;
     }
 }
 
+/* Answered at the door, well, though with an error that monitoring counts. */
+static void pester(tt_model *m) {
+    uint32_t lowest = m->spec.n_priorities - 1;
+    for (uint32_t d = 0; m->n_active && d < m->spec.n_dcs; d++) {
+        double n = tt_model_amount(m, TT_FAULT_BOTS, -1, (int)d, -1) * m->spec.demand_rps * m->spec.home[d] * dt;
+        tt_model_counters *c = &m->site[0][d].c;
+        if (n <= 0) continue;
+        c->offered[lowest] += n;
+        c->ok[lowest] += n;
+        c->nonsense += n;
+        c->latency_sum += n * fast_s;
+        c->latency_n += n;
+        c->latency[0] += n;
+    }
+}
+
 static void divide(tt_model *m, uint32_t service) {
-    if (service == 0 || !m->target[service][m->spec.n_dcs].now.weights) return;
+    if (service == 0 || !divided(m, service)) return;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
         double all = 0;
         for (uint32_t d = 0; d < m->spec.n_dcs; d++) all += m->site[service][d].in[p];
-        for (uint32_t d = 0; d < m->spec.n_dcs; d++) m->site[service][d].in[p] = all * weight_of(m, service, d);
+        for (uint32_t d = 0; d < m->spec.n_dcs; d++) m->site[service][d].in[p] = all * tt_model_weight(m, service, d);
     }
 }
 
@@ -436,27 +620,33 @@ void tt_model_step(tt_model *m) {
     m->step++;
     find_active(m);
     tt_model_mesh_step(m);
+    if (m->oracle) tt_model_oracle_step(m);
     arrive(m);
-    double retry_failed = fmax(m->spec.retry_failed, tt_model_fault_amount(m, TT_FAULT_RETRIES, -1, -1, -1, 0));
+    pester(m);
+    double retry_failed = fmax(m->spec.retry_failed, m->n_active ? tt_model_amount(m, TT_FAULT_RETRIES, -1, -1, -1) : 0);
     double *again = m->retry[(m->step + TT_MODEL_RETRY_STEPS - 1) % TT_MODEL_RETRY_STEPS];
     tt_model_truth *t = &m->truth;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) t->good_rps[p] = t->dropped_rps[p] = t->refused_rps[p] = t->failed_rps[p] = 0;
+    t->needless_rps = 0;
     for (uint32_t s = 0; s < m->spec.n_services; s++) {
         divide(m, s);
         for (uint32_t d = 0; d < m->spec.n_dcs; d++) {
             results r;
-            double dropped[TT_MODEL_PRIORITIES];
+            double dropped[TT_MODEL_PRIORITIES], cuts = 0, in = 0;
             memcpy(dropped, m->site[s][d].c.dropped, sizeof dropped);
+            for (uint32_t p = 0; s == 0 && p < m->spec.n_priorities; p++) in += m->site[s][d].in[p];
             site_step(m, s, d, &r);
             if (s) continue;
             for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
                 double cut = m->site[s][d].c.dropped[p] - dropped[p];
+                cuts += cut;
                 t->good_rps[p] += r.ok[p] * m->site[s][d].view.value / dt;
                 t->dropped_rps[p] += cut / dt;
                 t->refused_rps[p] += r.refused[p] / dt;
                 t->failed_rps[p] += r.failed[p] / dt;
                 again[p] += retry_failed * r.failed[p] + m->spec.retry_refused * (r.refused[p] + cut);
             }
+            if (cuts > 1e-9) t->needless_rps += tt_model_needless(m, d, (in - cuts) / dt, cuts / dt);
         }
     }
     tt_model_scrape_step(m);

@@ -55,13 +55,23 @@ static tt_model_enforced digest(const tt_model *m, uint32_t service, uint32_t dc
     return e;
 }
 
+enum { STREAM_LATE = 90, STREAM_GAP_CALLERS = 100, STREAM_GAP_ITSELF, STREAM_NOISE, STREAM_NAN, STREAM_SHARED };
+
 static void queue_up(tt_model *m, tt_model_target *t, const tt_model_enforced *e) {
+    if (tt_model_fault_since(m, TT_FAULT_REFUSED) >= 0) {
+        t->refused_epoch = e->epoch;
+        t->refused_version = e->version;
+        return;
+    }
+    double late_s = tt_model_amount(m, TT_FAULT_LATE, -1, -1, -1);
+    int64_t due = tt_model_elapsed(m) + m->spec.apply_ns;
+    if (late_s > 0) due += (int64_t)(late_s * 1e9 * tt_model_random(m->seed, STREAM_LATE, e->version));
     if (t->n_pending == TT_MODEL_PENDING) { /* a burst: the last one counts */
         t->pending[TT_MODEL_PENDING - 1] = *e;
         return;
     }
     t->pending[t->n_pending] = *e;
-    t->due_ns[t->n_pending++] = tt_model_elapsed(m) + m->spec.apply_ns;
+    t->due_ns[t->n_pending++] = due;
 }
 
 bool tt_model_take(tt_model *m, uint64_t epoch, const tt_decision *d, size_t n) {
@@ -89,16 +99,18 @@ void tt_model_mesh_step(tt_model *m) {
     for (uint32_t s = 0; s < m->spec.n_services; s++)
         for (uint32_t d = 0; d <= m->spec.n_dcs; d++) {
             tt_model_target *g = &m->target[s][d];
-            uint32_t due = 0;
-            while (due < g->n_pending && g->due_ns[due] <= t) due++;
-            if (due) {
-                g->now = g->pending[due - 1];
-                g->n_pending -= due;
-                memmove(g->pending, g->pending + due, g->n_pending * sizeof g->pending[0]);
-                memmove(g->due_ns, g->due_ns + due, g->n_pending * sizeof g->due_ns[0]);
+            uint32_t left = 0;
+            for (uint32_t i = 0; i < g->n_pending; i++) {
+                const tt_model_enforced *e = &g->pending[i];
+                if (g->due_ns[i] > t) {
+                    g->pending[left] = *e;
+                    g->due_ns[left++] = g->due_ns[i];
+                } else if (e->epoch > g->now.epoch || (e->epoch == g->now.epoch && e->version > g->now.version) || e->version == 0)
+                    g->now = *e; /* what comes after a newer one is not applied */
             }
+            g->n_pending = left;
             /* Those that did not take it keep what they had before: nothing, for simplicity. They catch up when the fault is over. */
-            g->now.share = tt_model_fault_amount(m, TT_FAULT_TAKEN, (int)s, d < m->spec.n_dcs ? (int)d : -1, -1, 1);
+            g->now.share = m->n_active ? tt_model_amount(m, TT_FAULT_TAKEN, (int)s, d < m->spec.n_dcs ? (int)d : -1, -1) : 1;
         }
 }
 
@@ -107,25 +119,27 @@ static size_t acknowledge(tt_model *m) {
     if (tt_model_fault_since(m, TT_FAULT_SILENT) >= 0) return 0;
     for (uint32_t s = 0; s < m->spec.n_services; s++)
         for (uint32_t d = 0; d <= m->spec.n_dcs; d++) {
-            const tt_model_enforced *e = &m->target[s][d].now;
-            if (e->version == 0) continue;
+            const tt_model_target *t = &m->target[s][d];
+            const tt_model_enforced *e = &t->now;
+            bool refused = t->refused_version > e->version && t->refused_epoch >= e->epoch;
+            if (e->version == 0 && !refused) continue;
             tt_ack *a = &m->acks[n++];
             memset(a, 0, sizeof *a);
             strncpy(a->target.service, m->spec.services[s].name, TT_NAME_MAX - 1);
             if (d < m->spec.n_dcs) strncpy(a->target.dc, m->spec.dcs[d], TT_NAME_MAX - 1);
-            a->epoch = e->epoch;
-            a->version = e->version;
-            a->share = e->share;
+            a->epoch = refused ? t->refused_epoch : e->epoch;
+            a->version = refused ? t->refused_version : e->version;
+            a->share = refused ? 0 : e->share;
+            a->refused = refused;
+            if (refused) a->reason = TT_SV("the mesh takes no writes");
         }
     return n;
 }
 
 /* ---- monitoring ---- */
 
-enum { STREAM_GAP_CALLERS = 100, STREAM_GAP_ITSELF, STREAM_NOISE, STREAM_NAN, STREAM_SHARED };
-
 static double gap_ratio(const tt_model *m, uint32_t s, uint32_t d) {
-    return fmax(m->spec.gap_ratio, tt_model_fault_amount(m, TT_FAULT_GAPS, (int)s, (int)d, -1, 0));
+    return fmax(m->spec.gap_ratio, tt_model_amount(m, TT_FAULT_GAPS, (int)s, (int)d, -1));
 }
 
 void tt_model_scrape_step(tt_model *m) {
@@ -140,8 +154,7 @@ void tt_model_scrape_step(tt_model *m) {
             tt_model_scrape *x = &site->scrapes[site->n_scrapes++ % TT_MODEL_SCRAPES];
             x->at_ns = t;
             x->by_callers = tt_model_random(m->seed, STREAM_GAP_CALLERS, index) >= gap;
-            x->by_itself =
-                tt_model_random(m->seed, STREAM_GAP_ITSELF, index) >= gap && tt_model_fault_amount(m, TT_FAULT_DOWN, (int)s, (int)d, -1, 0) <= 0;
+            x->by_itself = tt_model_random(m->seed, STREAM_GAP_ITSELF, index) >= gap && !m->ill[s][d].down;
             x->c = site->c;
         }
 }
@@ -176,9 +189,21 @@ static growth grown(const tt_model_site *site, bool by_itself, int64_t t, int64_
 #define SIGNALS(X)                                                                                                                                   \
     X(OFFERED, "offered_rps")                                                                                                                        \
     X(ADMITTED, "admitted_rps")                                                                                                                      \
-    X(OK, "ok_rps") X(REFUSED, "refused_rps") X(DROPPED, "dropped_rps") X(ARRIVED, "arrived_rps") X(COMPLETED, "completed_rps")                      \
-        X(UTILIZATION, "utilization") X(LATENCY, "latency_mean_ms") X(ERROR_RATIO, "error_ratio") X(CALL_ERROR_RATIO, "call_error_ratio")            \
-            X(ENTRY, "entry_rps") X(INSTANCE_ERROR_RATIO, "instance_error_ratio") X(INSTANCE_RPS, "instance_rps")
+    X(OK, "ok_rps")                                                                                                                                  \
+    X(REFUSED, "refused_rps")                                                                                                                        \
+    X(DROPPED, "dropped_rps")                                                                                                                        \
+    X(ARRIVED, "arrived_rps")                                                                                                                        \
+    X(COMPLETED, "completed_rps")                                                                                                                    \
+    X(UTILIZATION, "utilization")                                                                                                                    \
+    X(LATENCY, "latency_mean_ms")                                                                                                                    \
+    X(LATENCY_P50, "latency_p50_ms")                                                                                                                 \
+    X(LATENCY_P99, "latency_p99_ms")                                                                                                                 \
+    X(INFLIGHT, "inflight")                                                                                                                          \
+    X(ERROR_RATIO, "error_ratio")                                                                                                                    \
+    X(CALL_ERROR_RATIO, "call_error_ratio")                                                                                                          \
+    X(ENTRY, "entry_rps")                                                                                                                            \
+    X(INSTANCE_ERROR_RATIO, "instance_error_ratio")                                                                                                  \
+    X(INSTANCE_RPS, "instance_rps")
 #define AS_ID(id, name) SIG_##id,
 typedef enum { SIGNALS(AS_ID) SIG_COUNT } signal_id;
 
@@ -190,6 +215,18 @@ static int signal_by_name(tt_sv name) {
     return -1;
 }
 
+/* Within the bucket that holds it, by its place there. */
+static double quantile_ms(const tt_model_counters *a, const tt_model_counters *b, double q) {
+    double all = 0, below = 0, low = 0, bound = 0.002;
+    for (uint32_t i = 0; i < TT_MODEL_BUCKETS; i++) all += b->latency[i] - a->latency[i];
+    if (all <= 1e-6) return (double)NAN;
+    for (uint32_t i = 0;; i++, low = bound, bound *= 1.6) {
+        double n = b->latency[i] - a->latency[i];
+        if (below + n >= q * all || i + 1 == TT_MODEL_BUCKETS) return 1000 * (low + (bound - low) * (n > 0 ? fmin((q * all - below) / n, 1) : 0));
+        below += n;
+    }
+}
+
 static double sum(const tt_model *m, const double v[TT_MODEL_PRIORITIES]) {
     double x = 0;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) x += v[p];
@@ -197,7 +234,7 @@ static double sum(const tt_model *m, const double v[TT_MODEL_PRIORITIES]) {
 }
 
 /* false: nothing to divide by, so the query returns no such series. */
-static bool figure(const tt_model *m, signal_id id, const growth *g, uint32_t priority, uint32_t instance, double *ret) {
+static bool figure(const tt_model *m, signal_id id, const growth *g, uint32_t priority, uint32_t instance, double instances, double *ret) {
     const tt_model_counters *a = g->a, *b = g->b;
     double calls = sum(m, b->offered) - sum(m, a->offered), dropped = sum(m, b->dropped) - sum(m, a->dropped), ok = sum(m, b->ok) - sum(m, a->ok);
     double n = 0, per = g->span_s;
@@ -230,8 +267,15 @@ static bool figure(const tt_model *m, signal_id id, const growth *g, uint32_t pr
     case SIG_LATENCY:
         n = 1000 * (b->latency_sum - a->latency_sum), per = b->latency_n - a->latency_n;
         break;
+    case SIG_LATENCY_P50:
+    case SIG_LATENCY_P99:
+        n = quantile_ms(a, b, id == SIG_LATENCY_P50 ? 0.5 : 0.99), per = isnan(n) ? 0 : 1;
+        break;
+    case SIG_INFLIGHT:
+        n = b->inflight, per = 1;
+        break;
     case SIG_ERROR_RATIO:
-        n = calls - dropped - ok, per = calls - dropped;
+        n = calls - dropped - ok + b->nonsense - a->nonsense, per = calls - dropped;
         break;
     case SIG_CALL_ERROR_RATIO:
         n = b->errors - a->errors, per = calls - dropped;
@@ -240,10 +284,11 @@ static bool figure(const tt_model *m, signal_id id, const growth *g, uint32_t pr
         n = calls;
         break;
     case SIG_INSTANCE_ERROR_RATIO:
-        n = b->instance_errors[instance] - a->instance_errors[instance], per = b->instance_n[instance] - a->instance_n[instance];
+        n = b->instance_errors[instance] - a->instance_errors[instance] + (b->calls_errors - a->calls_errors) / instances;
+        per = b->instance_n[instance] - a->instance_n[instance] + (b->calls_n - a->calls_n) / instances;
         break;
     case SIG_INSTANCE_RPS:
-        n = b->instance_n[instance] - a->instance_n[instance];
+        n = b->instance_n[instance] - a->instance_n[instance] + (b->calls_n - a->calls_n) / instances;
         break;
     case SIG_COUNT:
         break;
@@ -259,21 +304,28 @@ static double gauss(uint64_t seed, uint64_t stream, uint64_t index) {
     return x * 1.73;
 }
 
-static void tell(tt_model *m, tt_observations *o, uint32_t signal, signal_id id, uint32_t s, uint32_t d, int priority, int instance,
-                 const growth *g) {
+static void tell(tt_model *m, tt_observations *o, uint32_t signal, signal_id id, uint32_t s, uint32_t d, int priority, int instance, const growth *g,
+                 int64_t window_ns) {
     if (o->n_measurements == TT_MODEL_MEASUREMENTS) return;
     double v;
-    if (!figure(m, id, g, priority < 0 ? 0 : (uint32_t)priority, instance < 0 ? 0 : (uint32_t)instance, &v)) return;
+    if (!figure(m, id, g, priority < 0 ? 0 : (uint32_t)priority, instance < 0 ? 0 : (uint32_t)instance, m->spec.services[s].instances, &v)) return;
     uint64_t what = (((uint64_t)id * TT_MODEL_SERVICES + s) * TT_MODEL_DCS + d) * 16 + (uint64_t)(priority >= 0 ? priority : instance + 1);
     uint64_t index = m->step * 8192 + what;
-    bool lost = tt_model_random(m->seed, STREAM_NAN, index) < fmax(m->spec.nan_ratio, tt_model_fault_amount(m, TT_FAULT_NANS, (int)s, (int)d, -1, 0));
+    int si = (int)s, di = (int)d;
+    bool lost = tt_model_random(m->seed, STREAM_NAN, index) < fmax(m->spec.nan_ratio, tt_model_amount(m, TT_FAULT_NANS, si, di, -1));
     if (lost && index % 2) return;
     /* Common to all of a round, and each one's own. */
     v *= fmax(0, 1 + m->spec.noise * (gauss(m->seed, STREAM_SHARED, m->step) + 0.2 * gauss(m->seed, STREAM_NOISE, index)));
-    if (id == SIG_ERROR_RATIO) v = fmax(v, tt_model_fault_amount(m, TT_FAULT_LIE, (int)s, (int)d, -1, 0));
+    for (uint32_t i = 0; i < m->n_active; i++) {
+        const tt_model_fault *f = &m->active[i];
+        if ((f->service >= 0 && f->service != si) || (f->dc >= 0 && f->dc != di)) continue;
+        if (f->kind == TT_FAULT_LIE && (f->instance < 0 ? id == SIG_ERROR_RATIO : id == SIG_INSTANCE_ERROR_RATIO && f->instance == instance))
+            v = fmax(v, f->amount);
+        if (f->kind == TT_FAULT_MISREAD && id == SIG_UTILIZATION) v *= f->amount;
+    }
     if (lost) v = (double)NAN;
     tt_measurement *x = &((tt_measurement *)o->measurements)[o->n_measurements++];
-    *x = (tt_measurement){.signal = signal, .n_labels = 2, .value = v, .at = {m->start.ns + g->at_ns}, .quality = TT_Q_OK};
+    *x = (tt_measurement){.signal = signal, .n_labels = 2, .value = v, .at = {m->start.ns + g->at_ns}, .quality = TT_Q_OK, .window_ns = window_ns};
     x->labels[0] = (tt_label){TT_SV("service"), tt_sv_of(m->spec.services[s].name)};
     x->labels[1] = (tt_label){TT_SV("dc"), tt_sv_of(m->spec.dcs[d])};
     if (priority >= 0) x->labels[x->n_labels++] = (tt_label){TT_SV("priority"), tt_sv_of(m->spec.priorities[priority])};
@@ -283,17 +335,17 @@ static void tell(tt_model *m, tt_observations *o, uint32_t signal, signal_id id,
 static void answer(tt_model *m, tt_observations *o, uint32_t signal, const tt_signal_def *def) {
     int id = signal_by_name(def->name);
     if (id < 0) return;
-    int64_t t = tt_model_elapsed(m) - m->spec.ingest_ns, stuck = tt_model_fault_since(m, TT_FAULT_STALE);
+    int64_t t = tt_model_elapsed(m) - m->spec.ingest_ns, stuck = tt_model_fault_since(m, TT_FAULT_STALE), told = m->spec.window_ns;
     if (stuck >= 0 && stuck < t) t = stuck;
-    bool by_itself = id == SIG_ARRIVED || id == SIG_COMPLETED || id == SIG_UTILIZATION, by_priority = id <= SIG_DROPPED;
+    bool by_itself = id == SIG_ARRIVED || id == SIG_COMPLETED || id == SIG_UTILIZATION || id == SIG_INFLIGHT, by_priority = id <= SIG_DROPPED;
     bool by_instance = id == SIG_INSTANCE_ERROR_RATIO || id == SIG_INSTANCE_RPS, entry_only = id == SIG_ERROR_RATIO || id == SIG_ENTRY;
     for (uint32_t s = 0; s < (entry_only ? 1 : m->spec.n_services); s++)
         for (uint32_t d = 0; d < m->spec.n_dcs; d++) {
-            growth g = grown(&m->site[s][d], by_itself, t, def->window_ns);
+            growth g = grown(&m->site[s][d], by_itself, t, told ? told : def->window_ns);
             if (!g.known) continue;
-            for (uint32_t p = 0; by_priority && p < m->spec.n_priorities; p++) tell(m, o, signal, (signal_id)id, s, d, (int)p, -1, &g);
-            for (uint32_t i = 0; by_instance && i < m->spec.services[s].instances; i++) tell(m, o, signal, (signal_id)id, s, d, -1, (int)i, &g);
-            if (!by_priority && !by_instance) tell(m, o, signal, (signal_id)id, s, d, -1, -1, &g);
+            for (uint32_t p = 0; by_priority && p < m->spec.n_priorities; p++) tell(m, o, signal, (signal_id)id, s, d, (int)p, -1, &g, told);
+            for (uint32_t i = 0; by_instance && i < m->spec.services[s].instances; i++) tell(m, o, signal, (signal_id)id, s, d, -1, (int)i, &g, told);
+            if (!by_priority && !by_instance) tell(m, o, signal, (signal_id)id, s, d, -1, -1, &g, told);
         }
 }
 
@@ -303,7 +355,7 @@ void tt_model_observe(tt_model *m, const tt_rules *r, tt_observations *ret) {
     *ret = (tt_observations){.now = tt_model_now(m), .polls = m->polls, .measurements = m->measurements, .acks = m->acks};
     for (uint32_t i = 0; i < r->n_signals; i++) {
         if (t < m->next_poll_ns[i]) continue;
-        m->next_poll_ns[i] = t + r->signals[i].every_ns;
+        m->next_poll_ns[i] = t + (m->spec.window_ns ? m->spec.scrape_ns : r->signals[i].every_ns);
         m->polls[ret->n_polls++] = (tt_poll){.signal = i, .answered = !blind};
         if (!blind) answer(m, ret, i, &r->signals[i]);
     }

@@ -28,7 +28,8 @@ static bool chance(dice *d, double p) {
 
 static void add(scenario *s, tt_model_fault_kind kind, int64_t from, int64_t for_ns, int service, int dc, int instance, double amount) {
     if (s->spec.n_faults == TT_MODEL_FAULTS) return;
-    s->spec.faults[s->spec.n_faults++] = (tt_model_fault){kind, from, for_ns, 0, service, dc, instance, amount};
+    s->spec.faults[s->spec.n_faults++] =
+        (tt_model_fault){.kind = kind, .from_ns = from, .for_ns = for_ns, .service = service, .dc = dc, .instance = instance, .amount = amount};
     if (from + for_ns > s->until_ns) s->until_ns = from + for_ns;
 }
 
@@ -195,7 +196,7 @@ void scenario_of(uint64_t seed, scenario *s) {
     }
     if (chance(&d, 0.3)) { /* a required dependency that must never be touched */
         s->spec.services[3] = (tt_model_service){.name = "auth-login", .instances = 2, .workers = 10, .own_ms = 15, .queue_max = 400};
-        s->spec.services[0].calls[s->spec.services[0].n_calls++] = (tt_model_call){3, 1, false, {0}, {0}};
+        s->spec.services[0].calls[s->spec.services[0].n_calls++] = (tt_model_call){.service = 3, .per_request = 1};
         s->spec.n_services = 4;
     }
     /* A data center carries 150 requests/s; the largest share has some room when all is well. */

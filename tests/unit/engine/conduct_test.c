@@ -175,7 +175,7 @@ static void protected_services_are_left_alone(void **state) {
     tt_model_spec spec;
     tt_model_spec_default(&spec);
     spec.services[3] = (tt_model_service){.name = "auth-login", .instances = 3, .workers = 10, .own_ms = 15, .queue_max = 400};
-    spec.services[0].calls[spec.services[0].n_calls++] = (tt_model_call){3, 1, false, {0}, {0}};
+    spec.services[0].calls[spec.services[0].n_calls++] = (tt_model_call){.service = 3, .per_request = 1};
     spec.n_services = 4;
     spec.faults[spec.n_faults++] = (tt_model_fault){TT_FAULT_BAD_INSTANCE, S(60), S(60), 0, 3, 0, 0, 1};
     rules_options o;
