@@ -136,7 +136,7 @@ static bool port_is_free(const tt_serve_options *o, tt_err *err) {
 static bool read_rules(tt_app *app) {
     tt_err errs[APP_RELOAD_ERRS];
     size_t n;
-    app->rules = app_rules_read(app, errs, APP_RELOAD_ERRS, &n);
+    app->rules = app_rules_read(app, &app->texts, errs, APP_RELOAD_ERRS, &n);
     for (size_t i = 0; !app->rules && i < n; i++) {
         char text[800];
         tt_err_print(&errs[i], text, sizeof text);
@@ -150,12 +150,9 @@ static bool build_engine(tt_app *app, tt_err *err) {
     const tt_serve_options *o = app->opt;
     app->store = tt_store_open(o->store ? o->store : o->state_dir, err);
     if (!app->store || !tt_store_next_epoch(app->store, &app->epoch, err)) return false;
-    tt_engine_config cfg;
-    tt_engine_config_default(&cfg);
-    cfg.epoch = app->epoch;
-    app->engine = tt_engine_new(app->rules, &cfg);
+    if (!app_engine_new(app, err)) return false;
     app->board = tt_board_new(app->epoch);
-    if (!app->engine || !app->board) return tt_fail(err, TT_ENOMEM, "out of memory making the engine");
+    if (!app->board) return tt_fail(err, TT_ENOMEM, "out of memory making the board");
     return app_state_restore(app, err);
 }
 
@@ -194,8 +191,10 @@ static void tear_down(tt_app *app) {
     tt_timer_free(app->timer);
     tt_runloop_free(app->loop);
     tt_board_free(app->board);
+    tt_recorder_free(app->recorder);
     tt_engine_free(app->engine);
     if (app->rules) tt_rules_free(app->rules);
+    tt_rules_texts_free(&app->texts);
     if (app->matcher) tt_pcre_matcher_free(app->matcher);
     tt_store_close(app->store);
     app_outcome_free(&app->outcome);

@@ -13,6 +13,7 @@
 #include "http/http.h"
 #include "log.h"
 #include "mesh/board.h"
+#include "record/record.h"
 #include "runloop.h"
 #include "serve.h"
 #include "source/source.h"
@@ -113,13 +114,17 @@ struct tt_app {
     tt_log log;
     pthread_mutex_t lock;
     tt_engine *engine;
+    tt_engine_config config; /* as in force */
     tt_rules *rules;
+    tt_rules_texts texts; /* what they were read from */
     app_shown shown;
     tt_matcher *matcher;
     uint64_t epoch;
     app_inbox inbox;
 
     tt_store *store;
+    tt_recorder *recorder; /* NULL: nothing is recorded */
+    bool recording_told;   /* that it stopped */
     tt_board *board;
     tt_http *http;
     tt_runloop *loop;
@@ -148,10 +153,19 @@ void app_tick_due(void *app);    /* the timer */
 void app_tick_last(tt_app *app); /* the final save */
 void app_outcome_free(app_outcome *o);
 /* app_rules.c */
-tt_rules *app_rules_read(tt_app *app, tt_err errs[], size_t max, size_t *n_errs);
+tt_rules *app_rules_read(tt_app *app, tt_rules_texts *ret, tt_err errs[], size_t max, size_t *n_errs);
 void app_rules_reload(tt_app *app); /* the loop's thread; answers who waits */
 /* app_state.c */
 bool app_state_restore(tt_app *app, tt_err *err);
+/* app_engine.c: what changes the engine, recorded. No other file of server/ calls these of the engine's functions. All but the first two with the
+ * lock held. */
+bool app_engine_new(tt_app *app, tt_err *err);
+bool app_engine_begin(tt_app *app, tt_sv saved, tt_err *err); /* once, before the first tick; `saved` empty: with an empty memory. *err: it cannot be read */
+void app_engine_set_rules(tt_app *app, tt_rules *rules, tt_rules_texts *texts); /* takes the texts; the caller frees the rules that were */
+void app_engine_set_timing(tt_app *app, int64_t scrape_ns, int64_t ingest_ns, int64_t apply_ns);
+void app_engine_tick(tt_app *app, const tt_observations *obs, tt_outcome *ret);
+void app_engine_committed(tt_app *app, uint64_t first_seq, size_t n); /* without the lock */
+void app_engine_watch_recording(tt_app *app); /* tells, once, that recording stopped or goes on; without the lock */
 /* app_status.c */
 void app_show_source(tt_app *app);
 void app_line(tt_app *app, tt_time now); /* the dashboard's tick line */

@@ -4,9 +4,9 @@
 #include "app_internal.h"
 #include "config/rules_files.h"
 
-tt_rules *app_rules_read(tt_app *app, tt_err errs[], size_t max, size_t *n_errs) {
+tt_rules *app_rules_read(tt_app *app, tt_rules_texts *ret, tt_err errs[], size_t max, size_t *n_errs) {
     *n_errs = 0;
-    return tt_rules_read(app->opt->rules, app->opt->n_rules, app->matcher, errs, max, n_errs);
+    return tt_rules_read_keep(app->opt->rules, app->opt->n_rules, app->matcher, ret, errs, max, n_errs);
 }
 
 /* {"errors":[{"file":...,"line":...,"column":...,"message":...}]}: as many as an event's detail holds. */
@@ -48,7 +48,7 @@ static void refuse(tt_app *app, const tt_err *errs, size_t n) {
     pthread_mutex_unlock(&app->lock);
 }
 
-static bool take_up(tt_app *app, tt_rules *fresh, tt_err *err) {
+static bool take_up(tt_app *app, tt_rules *fresh, tt_rules_texts *texts, tt_err *err) {
     if (app->source && !tt_source_set_rules(app->source, fresh, err)) {
         /* Asking for the old signals again needs no more than it did before. */
         tt_err ignored;
@@ -57,8 +57,7 @@ static bool take_up(tt_app *app, tt_rules *fresh, tt_err *err) {
     }
     pthread_mutex_lock(&app->lock);
     tt_rules *old = app->rules;
-    tt_engine_set_rules(app->engine, fresh);
-    app->rules = fresh;
+    app_engine_set_rules(app, fresh, texts);
     app->shown.rules_loaded = tt_clock_wall();
     app->shown.rules_error[0] = 0;
     pthread_mutex_unlock(&app->lock);
@@ -71,13 +70,14 @@ void app_rules_reload(tt_app *app) {
     tt_err errs[APP_RELOAD_ERRS];
     size_t n;
     (void)app_inbox_reload_wanted(&app->inbox, &number);
-    tt_rules *fresh = app_rules_read(app, errs, APP_RELOAD_ERRS, &n);
+    tt_rules_texts texts;
+    tt_rules *fresh = app_rules_read(app, &texts, errs, APP_RELOAD_ERRS, &n);
     bool ok = fresh != NULL;
     if (!ok && n == 0) {
         tt_fail(&errs[0], TT_ENOMEM, "out of memory reading the rules");
         n = 1;
     }
-    if (ok && !take_up(app, fresh, &errs[0])) {
+    if (ok && !take_up(app, fresh, &texts, &errs[0])) {
         tt_rules_free(fresh);
         ok = false;
         n = 1;
@@ -86,6 +86,7 @@ void app_rules_reload(tt_app *app) {
         tt_log_line(&app->log, TT_INFO, "rules_loaded", TT_KV_U("plans", fresh->n_plans), TT_KV_U("signals", fresh->n_signals), TT_KV_END);
     else
         refuse(app, errs, n);
+    tt_rules_texts_free(&texts);
     app_inbox_reload_answer(&app->inbox, number, ok, errs, ok ? 0 : n);
     app_tick_soon(app);
 }

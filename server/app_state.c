@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "app_internal.h"
-#include "config/yaml.h"
 
 static bool write_all(int fd, const char *p, size_t n) {
     while (n) {
@@ -32,23 +31,15 @@ static void put_aside(const tt_app *app, const char *json, char *ret_path, size_
     if (!ok) snprintf(ret_path, size, "none, %s", strerror(os));
 }
 
-static bool restore(tt_app *app, const char *json, tt_err *err) {
-    tt_arena *arena = tt_arena_new();
-    if (!arena) return tt_fail(err, TT_ENOMEM, "out of memory");
-    const tt_doc *doc = tt_yaml_parse(arena, "saved state", tt_sv_of(json), &tt_yaml_state_limits, err);
-    bool ok = doc && tt_engine_restore(app->engine, doc, tt_clock_now(), err);
-    tt_arena_free(arena);
-    return ok;
-}
-
 bool app_state_restore(tt_app *app, tt_err *err) {
     char *json = NULL;
     if (!tt_store_load_state(app->store, &json, err)) return false;
     const unsigned long long epoch = (unsigned long long)app->epoch;
     tt_err why;
+    bool read = app_engine_begin(app, tt_sv_of(json), &why);
     if (!json) {
         app_note(app, "started", NULL, "trimtab %s starts with an empty memory: %zu plans, epoch %llu", TRIMTAB_VERSION, app->rules->n_plans, epoch);
-    } else if (restore(app, json, &why)) {
+    } else if (read) {
         size_t open = tt_engine_open_loops(app->engine);
         app_note(app, open ? "resumed" : "started", NULL, "trimtab %s starts again: %zu open loop%s taken up, %zu plans, epoch %llu", TRIMTAB_VERSION,
                  open, open == 1 ? " is" : "s are", app->rules->n_plans, epoch);

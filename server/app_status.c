@@ -53,6 +53,20 @@ static void put_sources(const app_shown *s, tt_buf *b) {
     tt_buf_put(b, TT_SV("]"));
 }
 
+static void put_recording(const tt_app *app, tt_buf *b) {
+    tt_recorder_status st = {0};
+    if (app->recorder) tt_recorder_status_of(app->recorder, &st);
+    tt_buf_printf(b, ",\"recording\":{\"state\":\"%s\"", !app->recorder ? "off" : st.on ? "ok" : *st.error ? "stopped" : "starting");
+    member(b, "file", st.file);
+    tt_buf_printf(b, ",\"kept_bytes\":%llu,\"missed_ticks\":%llu,\"since_ms\":", (unsigned long long)st.kept, (unsigned long long)st.missed);
+    if (st.since_ms)
+        tt_buf_printf(b, "%lld", (long long)st.since_ms);
+    else
+        tt_buf_put(b, TT_SV("null"));
+    member(b, "error", st.error);
+    tt_buf_put(b, TT_SV("}"));
+}
+
 /* With the lock held. `connected` and `behind` come from the board, which has its own. */
 static void put_status(const tt_app *app, uint32_t connected, uint32_t behind, tt_buf *b) {
     const app_shown *s = &app->shown;
@@ -63,7 +77,9 @@ static void put_status(const tt_app *app, uint32_t connected, uint32_t behind, t
     put_sources(s, b);
     tt_buf_printf(b, ",\"store\":{\"kind\":\"%s\",\"state\":\"%s\"", tt_store_kind(app->store), *s->store_error ? "down" : "ok");
     member(b, "error", s->store_error);
-    tt_buf_printf(b, "},\"agents\":{\"connected\":%u,\"behind\":%u},", connected, behind);
+    tt_buf_put(b, TT_SV("}"));
+    put_recording(app, b);
+    tt_buf_printf(b, ",\"agents\":{\"connected\":%u,\"behind\":%u},", connected, behind);
     /* The engine's own account is an object: its members go in here. */
     tt_buf summary;
     tt_buf_init(&summary, TEXT_MAX);
@@ -180,6 +196,14 @@ void tt_app_metrics(tt_app *app, tt_buf *out) {
     if (summary.n) put_loops(summary.p, summary.n, out);
     gauge(out, "trimtab_rules_error", "1 while the newest rules are refused and older ones run.", *s.rules_error != 0);
     gauge(out, "trimtab_store_up", "1 while the journal can be written.", *s.store_error == 0);
+    if (app->recorder) {
+        tt_recorder_status rec;
+        tt_recorder_status_of(app->recorder, &rec);
+        gauge(out, "trimtab_recording_up", "1 while what the engine is given is recorded.", rec.on);
+        counter(out, "trimtab_recording_bytes_total", "Bytes of the recording written.", rec.bytes);
+        counter(out, "trimtab_recording_ticks_total", "Ticks recorded.", rec.ticks);
+        counter(out, "trimtab_recording_missed_ticks_total", "Ticks that are missing from the recording.", rec.missed);
+    }
     gauge(out, "trimtab_agents", "Agents connected.", connected);
     gauge(out, "trimtab_agents_behind", "Agents that do not enforce the newest decision yet.", behind);
     family(out, "trimtab_events_total", "counter", "Events journalled, by kind.");

@@ -217,7 +217,7 @@ static void decide(tt_app *app, tt_time now, gathered *g) {
     app_outcome *o = &app->outcome;
     tt_outcome out;
     pthread_mutex_lock(&app->lock);
-    tt_engine_tick(app->engine, &obs, &out);
+    app_engine_tick(app, &obs, &out);
     if (!copy_outcome(o, &out)) tt_log_line(&app->log, TT_ERROR, "out_of_memory", TT_KV("text", "events or decisions of a tick are lost"), TT_KV_END);
     int64_t since = tt_since(now, app->last_save);
     bool happened = o->entries.n || o->n_decisions || g->n_commands;
@@ -331,6 +331,7 @@ static bool commit(tt_app *app) {
     }
     if (o->state.n) app->last_save = before;
     commit_went(app, now);
+    app_engine_committed(app, first, o->entries.n);
     tell(app, first, now);
     pthread_mutex_lock(&app->lock);
     app->shown.told = true;
@@ -379,6 +380,7 @@ void app_tick_due(void *ctx) {
     }
     app->last_tick = now;
     app_show_source(app);
+    app_engine_watch_recording(app);
     if (app->outcome.waiting) {
         /* What comes in meanwhile is let go: it is old by the time it could count. */
         if (app->source) tt_source_release(app->source);

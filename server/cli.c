@@ -58,6 +58,24 @@ bool tt_cli_number(const char *text, uint64_t max, uint64_t *ret) {
     return true;
 }
 
+bool tt_cli_bytes(const char *text, uint64_t *ret) {
+    static const struct {
+        const char *unit;
+        uint64_t bytes;
+    } units[] = {{"", 1},          {"B", 1},          {"kB", 1000},           {"KiB", 1 << 10}, {"MB", 1000000},
+                 {"MiB", 1 << 20}, {"GB", 1000000000}, {"GiB", 1ull << 30}, {"TB", 1000000000000}, {"TiB", 1ull << 40}};
+    char digits[24];
+    size_t n = strspn(text, "0123456789");
+    uint64_t v;
+    if (n >= sizeof digits) return false;
+    memcpy(digits, text, n);
+    digits[n] = 0;
+    if (!tt_cli_number(digits, UINT64_MAX, &v)) return false;
+    for (size_t i = 0; i < TT_COUNT(units); i++)
+        if (strcmp(text + n, units[i].unit) == 0) return !__builtin_mul_overflow(v, units[i].bytes, ret);
+    return false;
+}
+
 int tt_cli_wrong(const tt_cli *cli, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);

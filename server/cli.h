@@ -37,6 +37,7 @@ int tt_cli_wrong(const tt_cli *cli, const char *fmt, ...) TT_PRINTF(2, 3);
 /* The candidate that is nearest to what was typed; NULL when none is near. */
 const char *tt_cli_nearest(const char *typed, const char *const candidates[], size_t n);
 bool tt_cli_number(const char *text, uint64_t max, uint64_t *ret);
+bool tt_cli_bytes(const char *text, uint64_t *ret); /* "512MiB", "2GB", "1048576" */
 
 /* Colours on a terminal alone, and never with NO_COLOR. */
 bool tt_cli_colours(int fd);
@@ -49,6 +50,7 @@ int tt_cmd_loops(int argc, char **argv);
 int tt_cmd_approve(int argc, char **argv);
 int tt_cmd_freeze(int argc, char **argv);
 int tt_cmd_resume(int argc, char **argv);
+int tt_cmd_replay(int argc, char **argv);
 int tt_cmd_version(int argc, char **argv);
 
 #endif

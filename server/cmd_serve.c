@@ -31,7 +31,8 @@ static bool read_listen(const char *text, char *host, size_t size, uint16_t *ret
 
 int tt_cmd_serve(int argc, char **argv) {
     static tt_cli_list rules, operands;
-    const char *prometheus = NULL, *state = NULL, *store = NULL, *listen = NULL, *web_dir = NULL, *level = NULL;
+    const char *prometheus = NULL, *state = NULL, *store = NULL, *listen = NULL, *web_dir = NULL, *level = NULL, *record = NULL, *record_keep = NULL,
+               *record_max = NULL;
     const tt_cli_option options[] = {
         {.name = "rules",
          .arg = "FILE|DIR",
@@ -58,6 +59,21 @@ int tt_cmd_serve(int argc, char **argv) {
          .env = "TRIMTAB_LISTEN",
          .help = "A loopback address. Default: 127.0.0.1:7070; port 0 takes any.",
          .value = &listen},
+        {.name = "record",
+         .arg = "DIR|off",
+         .env = "TRIMTAB_RECORD",
+         .help = "Where everything the engine is given is recorded, for `trimtab replay`. Default: recording/ in the state directory.",
+         .value = &record},
+        {.name = "record-keep",
+         .arg = "DURATION",
+         .env = "TRIMTAB_RECORD_KEEP",
+         .help = "Older parts of the recording go. Default: 7d; 0s keeps what --record-max allows.",
+         .value = &record_keep},
+        {.name = "record-max",
+         .arg = "BYTES",
+         .env = "TRIMTAB_RECORD_MAX",
+         .help = "The recording is never larger, at least 4MiB: the oldest parts go. Default: 1GiB.",
+         .value = &record_max},
         {.name = "web-dir",
          .arg = "DIR",
          .env = "TRIMTAB_WEB_DIR",
@@ -83,6 +99,17 @@ int tt_cmd_serve(int argc, char **argv) {
 
     tt_serve_options o = {.rules = rules.at, .n_rules = rules.n, .prometheus = prometheus, .store = store, .web_dir = web_dir, .level = TT_INFO};
     o.state_dir = state ? state : *state_directory ? state_directory : "./trimtab-state";
+    static char recording[4096 + 16];
+    snprintf(recording, sizeof recording, "%.4095s/recording", o.state_dir);
+    o.record_dir = !record ? recording : strcmp(record, "off") == 0 ? NULL : record;
+    o.record_must = record != NULL;
+    o.record_keep_ns = TT_SECONDS(7 * 86400);
+    o.record_max_bytes = 1 << 30;
+    if (record_keep && !tt_parse_duration(tt_sv_of(record_keep), &o.record_keep_ns))
+        return tt_cli_wrong(&cli, "--record-keep \"%s\" is no duration: write it like 7d or 12h", record_keep);
+    if (record_max && !tt_cli_bytes(record_max, &o.record_max_bytes))
+        return tt_cli_wrong(&cli, "--record-max \"%s\" is no number of bytes: write it like 512MiB or 2GiB", record_max);
+    if (o.record_max_bytes < 4 << 20) return tt_cli_wrong(&cli, "--record-max \"%s\" is too little: the least is 4MiB", record_max);
     char host[256];
     if (!read_listen(listen ? listen : "127.0.0.1:7070", host, sizeof host, &o.port))
         return tt_cli_wrong(&cli, "--listen \"%s\" is no address and port: write it like 127.0.0.1:7070 or [::1]:7070", listen);

@@ -13,6 +13,10 @@ typedef struct {
     const char *address;
     uint16_t port;
     const char *web_dir; /* NULL: the embedded dashboard */
+    const char *record_dir;    /* NULL: nothing is recorded */
+    bool record_must;          /* a directory that cannot be used stops the start: somebody named it */
+    uint64_t record_max_bytes; /* of all segments; the oldest go first */
+    int64_t record_keep_ns;    /* 0: only record_max_bytes bounds them */
     tt_level level;
 } tt_serve_options;
 

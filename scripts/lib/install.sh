@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config ca-certificates git
-  libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev libpcre2-dev libsqlite3-dev libyaml-dev libpq-dev libsodium-dev libevent-dev)
+  libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev libpcre2-dev libsqlite3-dev libyaml-dev libpq-dev libsodium-dev libevent-dev zlib1g-dev)
 packages_run=(prometheus python3-minimal python3 procps)
 packages_test=(libcmocka-dev prometheus prometheus-alertmanager postgresql postgresql-contrib chromium nodejs npm python3 procps util-linux)
 

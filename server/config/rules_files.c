@@ -19,6 +19,8 @@ typedef struct {
     tt_arena *arena;
     const tt_doc *docs[TT_RULES_FILES_MAX];
     size_t n_docs, n_files;
+    tt_rules_texts *kept; /* NULL: not wanted */
+    tt_rules_text *texts;
 } reader;
 
 static void report(reader *r, const tt_err *err) {
@@ -69,6 +71,19 @@ static char *read_all(int fd, size_t max, size_t *ret_n) {
     return NULL;
 }
 
+static void take_text(reader *r, const char *path, tt_sv text) {
+    tt_err err = {0};
+    const tt_doc *doc = tt_yaml_parse(r->arena, path, text, &tt_yaml_plan_limits, &err);
+    if (doc)
+        r->docs[r->n_docs++] = doc;
+    else
+        report(r, &err);
+    if (!r->kept) return;
+    tt_rules_text *copy = &r->texts[r->kept->n++];
+    *copy = (tt_rules_text){tt_arena_copy(r->kept->arena, tt_sv_of(path)), tt_arena_copy(r->kept->arena, text)};
+    if (!copy->path.p || !copy->text.p) report_io(r, TT_ENOMEM, path, "memory is out");
+}
+
 static void read_file(reader *r, const char *path) {
     if (r->n_files == TT_RULES_FILES_MAX) {
         report_io(r, TT_ELIMIT, path, "more than %d files of rules: put some together", TT_RULES_FILES_MAX);
@@ -95,13 +110,8 @@ static void read_file(reader *r, const char *path) {
         report_io(r, TT_EIO, path, "can't be read: %s", strerror(why));
         return;
     }
-    tt_err err = {0};
-    const tt_doc *doc = tt_yaml_parse(r->arena, path, (tt_sv){text, n}, &tt_yaml_plan_limits, &err);
+    take_text(r, path, (tt_sv){text, n});
     free(text);
-    if (doc)
-        r->docs[r->n_docs++] = doc;
-    else
-        report(r, &err);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -134,28 +144,62 @@ static void read_directory(reader *r, const char *path) {
     }
 }
 
-tt_rules *tt_rules_read(const char *const paths[], size_t n, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs) {
-    reader r = {.matcher = matcher, .errs = errs, .max = max, .arena = tt_arena_new()};
-    tt_rules *rules = NULL;
-    *n_errs = 0;
-    if (!r.arena) {
-        report_io(&r, TT_ENOMEM, "", "memory is out");
-        *n_errs = r.n;
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++) {
-        struct stat st;
-        if (!paths[i][0] || stat(paths[i], &st) != 0)
-            report_io(&r, TT_EIO, paths[i], "can't be read: %s", paths[i][0] ? strerror(errno) : "the path is empty");
-        else if (S_ISDIR(st.st_mode))
-            read_directory(&r, paths[i]);
-        else
-            read_file(&r, paths[i]);
-    }
-    if (r.failed)
-        *n_errs = r.n;
+static void read_path(reader *r, const char *path) {
+    struct stat st;
+    if (!path[0] || stat(path, &st) != 0)
+        report_io(r, TT_EIO, path, "can't be read: %s", path[0] ? strerror(errno) : "the path is empty");
+    else if (S_ISDIR(st.st_mode))
+        read_directory(r, path);
     else
-        rules = tt_rules_load(r.docs, r.n_docs, matcher, errs, max, n_errs);
-    tt_arena_free(r.arena);
+        read_file(r, path);
+}
+
+static tt_rules *load(reader *r, size_t *n_errs) {
+    tt_rules *rules = NULL;
+    if (r->failed)
+        *n_errs = r->n;
+    else
+        rules = tt_rules_load(r->docs, r->n_docs, r->matcher, r->errs, r->max, n_errs);
+    tt_arena_free(r->arena);
     return rules;
+}
+
+tt_rules *tt_rules_read_keep(const char *const paths[], size_t n, const tt_matcher *matcher, tt_rules_texts *ret, tt_err errs[], size_t max,
+                             size_t *n_errs) {
+    reader r = {.matcher = matcher, .errs = errs, .max = max, .arena = tt_arena_new(), .kept = ret};
+    *n_errs = 0;
+    if (ret) {
+        *ret = (tt_rules_texts){.arena = tt_arena_new()};
+        if (ret->arena) ret->at = r.texts = tt_arena_array(ret->arena, TT_RULES_FILES_MAX, sizeof *r.texts);
+    }
+    if (!r.arena || (ret && !r.texts))
+        report_io(&r, TT_ENOMEM, "", "memory is out");
+    else
+        for (size_t i = 0; i < n; i++) read_path(&r, paths[i]);
+    return load(&r, n_errs);
+}
+
+tt_rules *tt_rules_read(const char *const paths[], size_t n, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs) {
+    return tt_rules_read_keep(paths, n, matcher, NULL, errs, max, n_errs);
+}
+
+tt_rules *tt_rules_of_texts(const tt_rules_texts *texts, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs) {
+    reader r = {.matcher = matcher, .errs = errs, .max = max, .arena = tt_arena_new()};
+    char path[4096];
+    *n_errs = 0;
+    if (!r.arena) report_io(&r, TT_ENOMEM, "", "memory is out");
+    for (size_t i = 0; r.arena && i < texts->n; i++) {
+        snprintf(path, sizeof path, TT_SV_FMT, TT_SV_ARG(texts->at[i].path));
+        if (r.n_docs == TT_RULES_FILES_MAX) {
+            report_io(&r, TT_ELIMIT, path, "more than %d files of rules: put some together", TT_RULES_FILES_MAX);
+            break;
+        }
+        take_text(&r, path, texts->at[i].text);
+    }
+    return load(&r, n_errs);
+}
+
+void tt_rules_texts_free(tt_rules_texts *t) {
+    tt_arena_free(t->arena);
+    *t = (tt_rules_texts){0};
 }

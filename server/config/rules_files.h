@@ -10,4 +10,20 @@ enum { TT_RULES_FILES_MAX = 256 };
  * but the documents are only crossed when each could be read. `matcher` must outlive the rules. */
 tt_rules *tt_rules_read(const char *const paths[], size_t n, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs);
 
+/* The documents as they were read, whole. */
+typedef struct {
+    tt_sv path, text;
+} tt_rules_text;
+typedef struct {
+    size_t n;
+    const tt_rules_text *at;
+    tt_arena *arena; /* owns them; NULL: borrowed */
+} tt_rules_texts;
+/* The same, keeping the texts: these bytes and no others gave the rules. *ret is for tt_rules_texts_free, also when the rules are NULL. */
+tt_rules *tt_rules_read_keep(const char *const paths[], size_t n, const tt_matcher *matcher, tt_rules_texts *ret, tt_err errs[], size_t max,
+                             size_t *n_errs);
+/* Rules from texts kept before. */
+tt_rules *tt_rules_of_texts(const tt_rules_texts *texts, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs);
+void tt_rules_texts_free(tt_rules_texts *t);
+
 #endif

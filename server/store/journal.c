@@ -132,6 +132,7 @@ static tt_db_end commit_once(tt_store *s, const tt_store_entry *entries, size_t 
     tt_db_end end = ops->commit(s->db, err);
     if (end == TT_DB_COMMITTED) {
         s->doubt.n = 0;
+        if (n) s->last = to;
         if (ret_first) *ret_first = first;
     } else if (end == TT_DB_UNKNOWN && n > skip) {
         /* Entries skipped are in for certain; the doubt spans them too, so that the whole call can be recognised. */
@@ -207,6 +208,14 @@ bool tt_store_read(tt_store *s, uint64_t after, size_t limit, const char *loop, 
     }
     tt_page_free(&page);
     return ok;
+}
+
+void tt_store_chain_end(tt_store *s, uint64_t *ret_seq, uint8_t ret_hash[TT_STORE_HASH_SIZE]) {
+    _Static_assert((int)TT_STORE_HASH_SIZE == (int)TT_HASH_SIZE, "SHA-256");
+    pthread_mutex_lock(&s->lock);
+    *ret_seq = s->last.seq;
+    memcpy(ret_hash, s->last.hash, TT_HASH_SIZE);
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* What is wrong with row i, or NULL; moves the chain over it. */

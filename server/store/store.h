@@ -28,6 +28,9 @@ typedef struct {
 } tt_store_entry;
 /* Appends the entries, and replaces the engine's saved state (NULL: leaves it), in one transaction. ret_first_seq: of the first entry. */
 bool tt_store_commit(tt_store *s, const tt_store_entry *entries, size_t n, const char *state_json, uint64_t *ret_first_seq, tt_err *err);
+/* The chain's end after the last tt_store_commit of this handle; seq 0: it has not committed any entry. */
+enum { TT_STORE_HASH_SIZE = 32 };
+void tt_store_chain_end(tt_store *s, uint64_t *ret_seq, uint8_t ret_hash[TT_STORE_HASH_SIZE]);
 /* NULL text: none was saved. The caller frees. */
 bool tt_store_load_state(tt_store *s, char **ret_json, tt_err *err);
 typedef bool (*tt_store_row)(void *ctx, uint64_t seq, const tt_store_entry *entry); /* false stops; views live for the call */

@@ -18,6 +18,7 @@ struct tt_store {
     tt_db *db;
     pthread_mutex_t lock;
     uint64_t epoch; /* taken by this handle; 0: none yet */
+    tt_chain last;  /* after its last commit */
     /* A commit whose end was never heard of: `n` entries from `from` to `to`. n 0: none. */
     struct {
         size_t n;

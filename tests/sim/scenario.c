@@ -291,6 +291,7 @@ void scenario_run(const scenario *s, bool clock_steps, bool verbose, scenario_re
         return;
     }
     w.verbose = verbose;
+    world_watched(&w, s->watch, rules_text(&rules));
     invariants_init(&v, &rules);
     for (;;) {
         if (!meddle(s, &w, &rules, clock_steps, &thaw_at)) {

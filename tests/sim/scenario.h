@@ -13,6 +13,7 @@ typedef struct {
     int64_t tick_ns, from_ns, until_ns; /* of all that goes wrong */
     bool false_alarm;                   /* nothing is wrong with the mesh: nothing may be done */
     bool operators, reloads, restarts, clock_steps;
+    const world_watch *watch; /* NULL: nobody looks on */
 } scenario;
 
 enum { SCENARIO_KINDS = 20 };

@@ -71,6 +71,11 @@ void world_close(world *w) {
     w->matcher = NULL;
 }
 
+void world_watched(world *w, const world_watch *watch, const char *rules_text) {
+    w->watch = watch;
+    if (watch) watch->opened(watch->ctx, w, rules_text);
+}
+
 int64_t world_elapsed(const world *w) {
     return tt_since(tt_model_now(w->model), boot);
 }
@@ -168,8 +173,9 @@ void world_tick(world *w) {
     w->obs.n_alerts = w->n_alerts;
     w->obs.alerts = w->alerts;
     tt_engine_tick(w->engine, &w->obs, &w->out);
-    w->n_commands = w->n_alerts = 0;
     w->n_ticks++;
+    if (w->watch) w->watch->ticked(w->watch->ctx, w);
+    w->n_commands = w->n_alerts = 0;
     hear(w);
     tt_model_take(w->model, w->cfg.epoch, w->out.decisions, w->out.n_decisions);
 }
@@ -185,6 +191,7 @@ bool world_reload(world *w, const char *rules_text) {
     tt_rules_free(w->rules);
     w->rules = r;
     w->n_reloads++;
+    if (w->watch) w->watch->reloaded(w->watch->ctx, w, rules_text);
     return true;
 }
 
@@ -202,6 +209,7 @@ bool world_restart(world *w) {
         tt_engine_free(w->engine);
         w->engine = next;
         w->n_restarts++;
+        if (w->watch) w->watch->restarted(w->watch->ctx, w, (tt_sv){saved.p, saved.n});
     } else {
         char line[1024];
         tt_err_print(&err, line, sizeof line);

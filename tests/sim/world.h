@@ -15,7 +15,17 @@ typedef struct {
 } world_loop;
 
 typedef struct world world;
+/* Who looks on, such as a recorder: told after the engine was given what it names. */
+typedef struct {
+    void *ctx;
+    void (*opened)(void *ctx, const world *w, const char *rules_text);
+    void (*ticked)(void *ctx, const world *w); /* obs and out are the tick's */
+    void (*reloaded)(void *ctx, const world *w, const char *rules_text);
+    void (*restarted)(void *ctx, const world *w, tt_sv saved);
+} world_watch;
+
 struct world {
+    const world_watch *watch; /* NULL: nobody */
     tt_matcher *matcher;
     tt_rules *rules;
     tt_engine *engine;
@@ -42,6 +52,7 @@ struct world {
 
 /* All or nothing; the reason is printed. `rules_text` is a whole YAML document. */
 bool world_open(world *w, const tt_model_spec *spec, const char *rules_text, uint64_t seed, int64_t tick_ns);
+void world_watched(world *w, const world_watch *watch, const char *rules_text); /* before the first tick; tells `opened` */
 void world_close(world *w);
 void world_tick(world *w); /* the model's steps of one tick, then the engine */
 void world_run(world *w, int64_t ns);

@@ -252,6 +252,8 @@ class Run:
         with open(os.path.join(self.dir, "summary.json"), "w", encoding="utf-8") as f:
             json.dump({"incident": self.s.incident.name, self.mode: out, "load": self.load_summary}, f, indent=1)
         if self.cpu_n:
+            if self.mode == "with":
+                self.term.note(f"repeat it, decision by decision: {self.s.trimtab} replay {os.path.join(self.dir, 'trimtab', 'recording')}")
             self.term.note(f"processor: {self.cpu_sum / self.cpu_n:.2f} cores on average, {self.cpu_peak:.2f} at most; figures by second in {self.dir}")
         return out
 

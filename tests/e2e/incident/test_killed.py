@@ -56,6 +56,18 @@ class Killed(unittest.TestCase):
         self.assertTrue(undone, "everything is taken back by the restarted daemon")
         self._check_journal(port, before)
         self._check_traffic(run, before)
+        self._check_replay(run)
+
+    def _check_replay(self, run):
+        """Both lives of the daemon: the one that was killed up to its last whole frame, and the one that took its loops up."""
+        import json
+        import subprocess
+        p = subprocess.run([self.settings.trimtab, "replay", os.path.join(run.dir, "trimtab", "recording"), "--json"], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        self.assertEqual(p.returncode, 0, p.stdout[-6000:] + p.stderr[-2000:])
+        seen = json.loads(p.stdout)
+        self.assertTrue(seen["identical"])
+        self.assertEqual(seen["runs"], 2)
 
     def _drive(self, run, port, state, steps, before):
         """In the fault, once the mesh has acknowledged a limit: kill; three seconds later: start again on the same state."""

@@ -25,7 +25,7 @@ def look(url, result):
 
 
 def play(incident, *more):
-    """Plays it and gives (exit code, stdout, stderr, what the browser found)."""
+    """Plays it and gives (exit code, stdout, stderr, what the browser found, the run's directory)."""
     state = tempfile.mkdtemp(prefix="trimtab-e2e-")
     env = dict(os.environ, PYTHONPATH=os.path.join(ROOT, "scripts", "lib"))
     p = subprocess.Popen(
@@ -45,12 +45,12 @@ def play(incident, *more):
     reader.join()
     if looking:
         looking.join()
-    return p.returncode, out[0], "".join(told), result.get("look")
+    return p.returncode, out[0], "".join(told), result.get("look"), os.path.join(state, "with")
 
 
 class Overload(unittest.TestCase):
     def test_is_mitigated_and_taken_back(self):
-        code, stdout, told, seen = play("overload", "--only", "with", "--during", "30", "--after", "30")
+        code, stdout, told, seen, run = play("overload", "--only", "with", "--during", "30", "--after", "30")
         self.assertEqual(code, 0, told[-6000:])
         self.assertIsNotNone(seen, "the dashboard was looked at")
         self.assertRegex(seen.stdout, r"# pass 1\b", seen.stdout[-6000:])
@@ -72,8 +72,22 @@ class Overload(unittest.TestCase):
         self.assertLess(w["before"]["error_ratio"], 0.02, "the mesh was well before")
         during = w["during"]["by_priority"]
         self.assertGreater(during["batch"]["error_ratio"], during["normal"]["error_ratio"], "batch is shed before normal")
+        self.check_replay(run)
         # What is in force at the end of the fault lifts the mesh over its undegraded capacity of about 1.45 times the base load.
         self.assertGreater(w["during"]["goodput_rps"], 1.45 * w["before"]["goodput_rps"], told[-6000:])
+
+    def check_replay(self, run):
+        """The recording of this very incident gives every decision and event again, byte for byte."""
+        p = subprocess.run([os.path.join(BUILD, "server", "trimtab"), "replay", os.path.join(run, "trimtab", "recording"), "--json"],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        self.assertEqual(p.returncode, 0, p.stdout[-6000:] + p.stderr[-2000:])
+        seen = json.loads(p.stdout)
+        self.assertTrue(seen["identical"])
+        self.assertGreater(seen["ticks"], 60)
+        self.assertGreater(seen["decisions"], 3)
+        with open(os.path.join(run, "events.jsonl"), encoding="utf-8") as f:
+            told = [json.loads(line) for line in f]
+        self.assertGreaterEqual(seen["events"], sum(e["kind"] in ("action", "loop_opened", "loop_closed", "loop_phase") for e in told))
 
 
 if __name__ == "__main__":
