@@ -85,6 +85,40 @@ static tt_act *add(tt_decision *d, tt_act_kind kind) {
     return a;
 }
 
+/* Several loops may want the same of one target: the tightest of their wishes stands. */
+static void tighten(tt_decision *d, tt_act_kind kind, const char *name, double value) {
+    bool larger = kind == TT_ACT_ISOLATE || kind == TT_ACT_DROP || kind == TT_ACT_DEGRADE;
+    for (uint32_t i = 0; d && i < d->n_actions; i++) {
+        tt_act *a = &d->actions[i];
+        if (a->kind != kind || strcmp(a->name, name) != 0) continue;
+        if (larger ? value > a->value : value < a->value) a->value = value;
+        return;
+    }
+    tt_act *a = add(d, kind);
+    if (!a) return;
+    a->value = value;
+    tt_copy_text(a->name, TT_NAME_MAX, tt_sv_of(name));
+}
+
+static void side_wishes(tt_engine *e, draft *dr, const tt_loop *l) {
+    static const tt_act_kind kinds[TT_SIDES] = {TT_ACT_RETRY, TT_ACT_TIMEOUT, TT_ACT_HEDGE, TT_ACT_ISOLATE};
+    for (int k = 0; k < TT_SIDES; k++) {
+        const tt_side *s = &l->sides[k];
+        if (!s->on) continue;
+        tt_target t = {0};
+        memcpy(t.service, s->service, sizeof t.service);
+        memcpy(t.dc, l->target.dc, sizeof t.dc);
+        tighten(wish(e, dr, &t, l), kinds[k], s->name, kinds[k] == TT_ACT_HEDGE ? 0 : s->value);
+    }
+}
+
+/* Little's law: so many requests in flight are what the cap is at the usual latency, with room for the queueing that a full site has (half as much
+ * again, as Gradient2 allows). What is in flight holds by itself when latency grows: fewer requests get in, without anybody measuring again. */
+static double concurrency_of(const tt_site *s, double rps) {
+    static const double queueing = 1.5;
+    return s->latency_base_ms > 0 ? fmax(rps * queueing * s->latency_base_ms / 1000, 1) : 0;
+}
+
 static void site_wishes(tt_engine *e, draft *dr, tt_site *s) {
     tt_loop *l = tt_site_loop(e, s);
     if (!l && s->armed_rps <= 0) return;
@@ -95,10 +129,12 @@ static void site_wishes(tt_engine *e, draft *dr, tt_site *s) {
     const tt_step *limit = tt_plan_step(capped && l ? l->plan : s->arms, TT_STEP_LIMIT);
     if (capped || armed) {
         tt_decision *d = wish(e, dr, &t, capped ? l : NULL);
-        tt_act *a = add(d, TT_ACT_LIMIT);
+        double rps = capped ? s->cap_rps : s->armed_rps,
+               inflight = limit && limit->by_concurrency ? concurrency_of(s, rps) : 0; /* with no latency learned it is held as a rate */
+        tt_act *a = add(d, inflight > 0 ? TT_ACT_CONCURRENCY : TT_ACT_LIMIT);
         if (a) {
             d->armed = armed;
-            a->value = capped ? s->cap_rps : s->armed_rps;
+            a->value = inflight > 0 ? inflight : rps;
             /* A plan that is gone no longer says who is kept: then everybody, highest first, until it is wound back. */
             d->n_names = limit ? limit->n_keep : (uint32_t)e->rules->n_priorities;
             for (uint32_t i = 0; i < d->n_names; i++) tt_copy_text(d->names[i], TT_NAME_MAX, e->rules->priorities[limit ? limit->keep[i] : i]);
@@ -176,6 +212,8 @@ void tt_arbiter_step(tt_engine *e) {
     draft dr = {.d = e->out_decisions, .n = 0};
     for (uint32_t i = 0; i < e->n_sites; i++) site_wishes(e, &dr, &e->sites[i]);
     for (uint32_t i = 0; i < e->rules->n_services; i++) group_wishes(e, &dr, i);
+    for (uint32_t i = 0; i < e->n_loops; i++)
+        if (tt_loop_is_open(&e->loops[i]) && tt_actions_any(&e->loops[i])) side_wishes(e, &dr, &e->loops[i]);
     for (uint32_t i = 0; i < e->n_loops; i++) {
         tt_loop *l = &e->loops[i];
         if (!tt_loop_is_open(l) || !l->ejected) continue;
@@ -233,6 +271,11 @@ static acked acks_of(const tt_engine *e, const tt_site *s) {
         look_at_ack(s, find_slot(e, &t), &a);
     }
     return a;
+}
+
+bool tt_decision_acknowledged(const tt_engine *e, const tt_target *t) {
+    const tt_decision_slot *s = find_slot(e, t);
+    return !s || !s->acks_seen || s->acked_version >= s->changed_version;
 }
 
 void tt_arbiter_acks(tt_engine *e, const tt_observations *obs) {

@@ -23,7 +23,8 @@ void tt_target_json(const tt_target *t, tt_buf *out) {
 static void act_json(const tt_decision *d, const tt_act *a, tt_buf *out) {
     switch (a->kind) {
     case TT_ACT_LIMIT:
-        tt_buf_put(out, TT_SV("{\"action\":\"limit\",\"rps\":"));
+    case TT_ACT_CONCURRENCY:
+        tt_buf_printf(out, "{\"action\":\"limit\",\"%s\":", a->kind == TT_ACT_LIMIT ? "rps" : "concurrency");
         tt_buf_number(out, a->value);
         tt_buf_put(out, TT_SV(",\"keep\":["));
         for (uint32_t i = 0; i < d->n_names; i++) {
@@ -63,6 +64,34 @@ static void act_json(const tt_decision *d, const tt_act *a, tt_buf *out) {
         tt_buf_json_string(out, tt_sv_of(a->name));
         tt_buf_put(out, TT_SV("}"));
         return;
+    case TT_ACT_RETRY:
+        tt_buf_put(out, TT_SV("{\"action\":\"retry\",\"budget\":"));
+        tt_buf_number(out, a->value);
+        tt_buf_put(out, TT_SV("}"));
+        return;
+    case TT_ACT_TIMEOUT:
+        tt_buf_put(out, TT_SV("{\"action\":\"timeout\",\"ms\":"));
+        tt_buf_number(out, a->value);
+        tt_buf_put(out, TT_SV("}"));
+        return;
+    case TT_ACT_HEDGE: tt_buf_printf(out, "{\"action\":\"hedge\",\"enabled\":%s}", a->value > 0 ? "true" : "false"); return;
+    case TT_ACT_ISOLATE:
+        tt_buf_put(out, TT_SV("{\"action\":\"isolate\",\"caller\":"));
+        tt_buf_json_string(out, tt_sv_of(a->name));
+        tt_buf_put(out, TT_SV(",\"ratio\":"));
+        tt_buf_number(out, a->value);
+        tt_buf_put(out, TT_SV("}"));
+        return;
+    case TT_ACT_VERSION:
+        tt_buf_put(out, TT_SV("{\"action\":\"versions\",\"shares\":{"));
+        for (const tt_act *v = a; v < d->actions + d->n_actions && v->kind == TT_ACT_VERSION; v++) {
+            if (v > a) tt_buf_put(out, TT_SV(","));
+            tt_buf_json_string(out, tt_sv_of(v->name));
+            tt_buf_put(out, TT_SV(":"));
+            tt_buf_number(out, v->value);
+        }
+        tt_buf_put(out, TT_SV("}}"));
+        return;
     }
 }
 
@@ -77,6 +106,7 @@ void tt_decision_json(const tt_decision *d, tt_buf *out) {
     }
     tt_buf_put(out, TT_SV("],\"actions\":["));
     for (uint32_t i = 0; i < d->n_actions; i++) {
+        if (i && d->actions[i].kind == TT_ACT_VERSION && d->actions[i - 1].kind == TT_ACT_VERSION) continue; /* told with the first */
         if (i) tt_buf_put(out, TT_SV(","));
         act_json(d, &d->actions[i], out);
     }

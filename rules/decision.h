@@ -13,12 +13,25 @@ typedef struct {
 } tt_target;
 bool tt_target_eq(const tt_target *a, const tt_target *b);
 
-typedef enum { TT_ACT_LIMIT, TT_ACT_DROP, TT_ACT_DEGRADE, TT_ACT_WEIGHTS, TT_ACT_EJECT } tt_act_kind;
+typedef enum {
+    TT_ACT_LIMIT,
+    TT_ACT_DROP,
+    TT_ACT_DEGRADE,
+    TT_ACT_WEIGHTS,
+    TT_ACT_EJECT,
+    TT_ACT_CONCURRENCY, /* a limit by requests in flight */
+    TT_ACT_RETRY,
+    TT_ACT_TIMEOUT,
+    TT_ACT_HEDGE,
+    TT_ACT_ISOLATE,
+    TT_ACT_VERSION, /* one for each version; told as one action */
+} tt_act_kind;
 
 typedef struct {
     tt_act_kind kind;
-    char name[TT_NAME_MAX];  /* drop: priority; degrade: feature; eject: instance */
-    double value;            /* limit: rps > 0; drop: ratio 0..1; degrade: level; eject: 1 */
+    char name[TT_NAME_MAX];  /* drop: priority; degrade: feature; eject: instance; isolate: caller; version: its name */
+    double value;            /* limit: rps > 0; concurrency: requests in flight > 0; drop, isolate: ratio 0..1; degrade: level; eject: 1;
+                                retry: retries a request, 0..1; timeout: ms; hedge: 0 forbids it; version: share, which sum to 1 */
     double probe_ratio;      /* degrade: share of requests served one level lower */
 } tt_act;
 
@@ -30,7 +43,7 @@ typedef struct {
     char loops[TT_DECISION_LOOPS_MAX][TT_ULID_SIZE];
     uint32_t n_actions;      /* 0: nothing is in force any more */
     tt_act actions[TT_ACTIONS_MAX];
-    /* Of the one limit (priorities, first kept longest) or the one weights (dcs) that a decision can hold: never both, since a limit is a dc's and
+    /* Of the one limit or concurrency (priorities, first kept longest) or the one weights (dcs) that a decision can hold: never both, since a limit is a dc's and
      * weights are a whole service's. */
     uint32_t n_names;
     char names[TT_DECISION_DCS_MAX][TT_NAME_MAX];

@@ -73,6 +73,7 @@ void tt_engine_free(tt_engine *e) {
     free(e->records);
     free(e->groups);
     free(e->sites);
+    free(e->callers);
     free(e);
 }
 
@@ -155,6 +156,7 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
         e->rules_changed = false;
     }
     tt_sites_look(e);
+    tt_actions_learn(e);
     tt_arbiter_acks(e, obs);
     tt_law_sense(e);
     tt_arm_step(e);
@@ -163,6 +165,7 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     tt_loops_gather(e);
     tt_loops_step(e);
     tt_law_step(e);
+    tt_actions_step(e);
     tt_arbiter_step(e);
     tt_loops_gather(e);
     for (uint32_t i = 0; i < e->n_loops; i++)

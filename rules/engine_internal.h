@@ -28,7 +28,9 @@ enum {
     X(COMPLETED, "completed_rps")                                                                                                                    \
     X(UTILIZATION, "utilization")                                                                                                                    \
     X(LATENCY_MEAN, "latency_mean_ms")                                                                                                               \
-    X(LATENCY_P99, "latency_p99_ms")
+    X(LATENCY_P99, "latency_p99_ms")                                                                                                                 \
+    X(RETRIES, "retries_rps")                                                                                                                        \
+    X(CALLER, "caller_rps")
 #define TT_AS_LOAD(id, name) TT_LOAD_##id,
 typedef enum { TT_LOAD_SIGNALS(TT_AS_LOAD) TT_LOAD_COUNT } tt_load_signal;
 #undef TT_AS_LOAD
@@ -193,6 +195,9 @@ typedef struct {
     double flow_base[TT_CLOSURE_MAX];   /* completed/arrived */
     double calls_per[TT_CLOSURE_MAX];   /* arrivals here per admitted request */
     double latency_dep_base[TT_CLOSURE_MAX];
+    double latency_p99_base[TT_CLOSURE_MAX]; /* actions.c, as the next two */
+    uint32_t first_caller;    /* 1 + index in tt_engine.callers; 0: none known */
+    tt_time sides_learned_at;
 
     /* the armed envelope */
     const tt_plan *arms;      /* who may arm it; NULL: nobody */
@@ -283,6 +288,26 @@ typedef struct {
     TT_RECORD_COUNTS(TT_AS_COUNT)
 #undef TT_AS_COUNT
 } tt_record;
+/* A step beside the ladder (actions.c), in force or not. */
+enum { TT_SIDES = TT_STEP_ISOLATE - TT_STEP_RETRY + 1 };
+typedef struct {
+    bool on;
+    bool raised;               /* the last change gave something back */
+    double value;              /* retry: budget; timeout: ms; hedge: 1, off; isolate: ratio refused */
+    char service[TT_NAME_MAX]; /* whose calls: known even when the plan is gone */
+    char name[TT_NAME_MAX];    /* isolate: the caller */
+    uint32_t needed_samples;   /* in a row */
+    tt_time changed_at, clear_since;
+    int64_t hold_ns;           /* grows with every relapse */
+} tt_side;
+
+/* A caller of a site and its usual rate. */
+typedef struct {
+    char name[TT_NAME_MAX];
+    double base_rps;
+    tt_time at;    /* of the last sample learned from */
+    uint32_t next; /* of the same site: 1 + index, 0 ends */
+} tt_caller;
 
 typedef struct {
     bool used;
@@ -310,6 +335,8 @@ typedef struct {
     /* eject */
     bool ejected, eject_held; /* held: peers or limits forbid it, so nothing is to be waited for */
     tt_time eject_at, relapse_at;
+    tt_side sides[TT_SIDES]; /* by step kind less TT_STEP_RETRY */
+    tt_time sides_judged_at; /* sample time last looked at for them */
     /* history */
     tt_history *history;
     uint32_t n_history, cap_history, head_history;
@@ -349,6 +376,9 @@ struct tt_engine {
     tt_site *sites;
     uint32_t n_sites;
     tt_index sites_by_name;
+
+    tt_caller *callers;
+    uint32_t n_callers, cap_callers;
 
     tt_loop *loops; /* max_loops + max_closed */
     uint32_t n_loops, n_open, n_closed;
@@ -513,6 +543,16 @@ bool tt_baseline_law(const tt_loop *l);                              /* the loop
 bool tt_baseline_law_step(tt_engine *e, tt_site *s, tt_loop *l);     /* false: not theirs. Once a tick for each site that a loop drives */
 void tt_site_undrop(tt_engine *e, tt_site *s, const char *why);      /* takes back ratios that no cap stands behind */
 
+/* ---- actions.c: retry, timeout, hedge, isolate ---- */
+void tt_actions_learn(tt_engine *e); /* after tt_sites_look */
+void tt_actions_step(tt_engine *e);  /* after the laws */
+bool tt_actions_any(const tt_loop *l); /* in force */
+tt_time tt_actions_changed_at(const tt_loop *l);
+void tt_actions_wind_back(tt_engine *e, tt_loop *l, const char *why);
+const char *tt_side_action(const tt_side *d, tt_step_kind kind, char buf[TT_NAME_MAX + 16], const char **ret_unit); /* name in events and on actuators */
+/* Enters a caller, or finds it. NULL: too many, or memory is out. */
+tt_caller *tt_site_caller(tt_engine *e, tt_site *s, tt_sv name);
+
 /* ---- law.c, shift.c, eject.c ---- */
 void tt_law_sense(tt_engine *e); /* classifies each new sample, before loops are opened */
 void tt_law_step(tt_engine *e);
@@ -542,6 +582,7 @@ void tt_arm_off(tt_engine *e, tt_site *s, const char *why);
 /* ---- arbiter.c ---- */
 void tt_arbiter_step(tt_engine *e);
 void tt_arbiter_acks(tt_engine *e, const tt_observations *obs);
+bool tt_decision_acknowledged(const tt_engine *e, const tt_target *t); /* what stands for it is enforced, as far as acknowledgements tell */
 bool tt_is_protected(const tt_engine *e, const char *service);
 
 /* ---- event.c ---- */

@@ -180,7 +180,7 @@ static void look_at_keeps(tt_engine *e, tt_loop *l) {
 }
 
 bool tt_loop_idle(const tt_engine *e, const tt_loop *l) {
-    if (l->ejected) return false;
+    if (l->ejected || tt_actions_any(l)) return false;
     for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s))
         if (!tt_site_neutral(e, s)) return false;
     for (const tt_group *g = tt_loop_groups(e, l, NULL); g; g = tt_loop_groups(e, l, g))
@@ -189,7 +189,8 @@ bool tt_loop_idle(const tt_engine *e, const tt_loop *l) {
 }
 
 static tt_time last_command(const tt_engine *e, const tt_loop *l) {
-    tt_time t = l->eject_at;
+    tt_time t = l->eject_at, side = tt_actions_changed_at(l);
+    if (side.ns > t.ns) t = side;
     for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s))
         if (s->commanded_at.ns > t.ns) t = s->commanded_at;
     for (const tt_group *g = tt_loop_groups(e, l, NULL); g; g = tt_loop_groups(e, l, g))
@@ -272,6 +273,7 @@ static void wind_back(tt_engine *e, tt_loop *l) {
         if (s->cap_rps > 0) tt_site_set_cap(e, s, 0, why);
         tt_site_undrop(e, s, why);
     }
+    tt_actions_wind_back(e, l, why);
     if (l->ejected) {
         l->ejected = false;
         l->eject_at = e->now;
@@ -425,7 +427,7 @@ void tt_loops_command(tt_engine *e, const tt_command *c) {
 
 /* ---- history, for the chart ---- */
 
-enum { CH_KEEP, CH_OFFERED, CH_OK, CH_DROPPED, CH_LIMIT, CH_DEGRADE, CH_SHARE, CH_EJECT, CH_DROP };
+enum { CH_KEEP, CH_OFFERED, CH_OK, CH_DROPPED, CH_LIMIT, CH_DEGRADE, CH_SHARE, CH_EJECT, CH_DROP, CH_SIDE };
 
 int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANNELS_MAX], int kind[TT_CHANNELS_MAX]) {
     int n = 0;
@@ -450,6 +452,10 @@ int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANN
         case TT_STEP_SHIFT: names[n] = "weights", kind[n++] = CH_SHARE; break;
         case TT_STEP_EJECT: names[n] = "eject", kind[n++] = CH_EJECT; break;
         case TT_STEP_DROP: names[n] = "drop", kind[n++] = CH_DROP | (int)st->priority << 8; break;
+        case TT_STEP_RETRY:
+        case TT_STEP_TIMEOUT:
+        case TT_STEP_HEDGE:
+        case TT_STEP_ISOLATE: names[n] = tt_step_name(st->kind), kind[n++] = CH_SIDE | (int)(st->kind - TT_STEP_RETRY) << 8; break;
         default: break;
         }
     }
@@ -502,6 +508,9 @@ void tt_loop_sample(tt_engine *e, tt_loop *l) {
             case CH_DEGRADE: v = s ? (float)s->level : 0; break;
             case CH_SHARE: v = s ? (float)(e->groups[s->service].weights ? e->groups[s->service].share[s->dc] : tt_home_share(e, s)) : NAN; break;
             case CH_EJECT: v = l->ejected ? 1 : 0; break;
+            case CH_SIDE:
+                if (l->sides[kind[i] >> 8].on) v = (float)l->sides[kind[i] >> 8].value;
+                break;
             case CH_DROP: v = s ? (float)s->drop[kind[i] >> 8] : 0; break;
             }
         h->v[i] = v;

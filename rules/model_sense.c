@@ -50,6 +50,7 @@ static tt_model_enforced digest(const tt_model *m, uint32_t service, uint32_t dc
             for (uint32_t n = 0; dc < m->spec.n_dcs && n < m->spec.services[service].instances; n++)
                 if (strcmp(m->instance[service][dc][n], a->name) == 0) e.ejected |= 1u << n;
             break;
+        default: break;
         }
     }
     return e;

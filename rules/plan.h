@@ -122,7 +122,8 @@ typedef struct {
     tt_pos pos;
 } tt_anomaly_def;
 
-#define TT_STEP_KINDS(X) X(DEGRADE, "degrade") X(LIMIT, "limit") X(DROP, "drop") X(SHIFT, "shift") X(CUTOVER, "cutover") X(EJECT, "eject")
+#define TT_STEP_KINDS(X) X(DEGRADE, "degrade") X(LIMIT, "limit") X(DROP, "drop") X(SHIFT, "shift") X(CUTOVER, "cutover") X(EJECT, "eject")            \
+    X(RETRY, "retry") X(TIMEOUT, "timeout") X(HEDGE, "hedge") X(ISOLATE, "isolate")
 #define TT_AS_STEP(id, name) TT_STEP_##id,
 typedef enum { TT_STEP_KINDS(TT_AS_STEP) TT_STEP_KIND_COUNT } tt_step_kind;
 #undef TT_AS_STEP
@@ -131,7 +132,7 @@ typedef struct tt_step {
     tt_step_kind kind;
     bool approve;           /* `approve: required` */
     tt_sv feature;          /* degrade */
-    tt_sv service;          /* degrade: who degrades it; default who declares it, else the target's service. May be a $variable */
+    tt_sv service;          /* retry, timeout, hedge: calls to whom; default the target's service. degrade: who degrades it; default who declares it, else the target's service. May be a $variable */
     uint32_t levels;        /* degrade: 1 to TT_LEVELS_MAX */
     double gain[TT_LEVELS_MAX]; /* degrade: capacity factor each level brings, >= 1, not falling */
     double worth[TT_LEVELS_MAX]; /* degrade: what an answer is worth at each level, 0 to 1, falling; default .97, .90, .82, ... */
@@ -140,7 +141,11 @@ typedef struct tt_step {
     uint32_t keep[TT_PRIORITIES_MAX]; /* indices into tt_rules.priorities */
     bool armed;             /* limit: stands before any incident, from learned capacity; default in mode auto without `approve` */
     uint32_t priority;      /* drop: index */
-    double max;             /* drop, shift, eject: ratio 0 to 1; default 1 for drop, .5 for shift, .34 for eject */
+    double max;             /* drop, shift, eject, isolate: ratio 0 to 1; default 1 for drop and isolate, .5 for shift, .34 for eject.
+                               retry: `budget`, retries a request at most, default 10%. hedge: `off_above`, a utilization, default 80% */
+    double least, most;     /* retry: the budget where there is no room, default 2%. timeout: ms; default 20 and 10000 */
+    double factor;          /* timeout: of the healthy p99; default 1.5 */
+    bool by_concurrency;    /* limit: held as requests in flight instead of a rate */
     double fixed;           /* law runbook: what the step is set to: drop ratio, degrade level, share shifted away, limit in rps; 0: sized by the law */
     tt_sv from;             /* shift, cutover: data center, default the target's. May be a $variable */
     const struct tt_step *const *at_service; /* degrade whose service or gains depend on the target: see tt_step_at. Else NULL */

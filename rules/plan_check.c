@@ -350,16 +350,18 @@ static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, siz
         tt_load_fail(l, TT_EVALUE, n->step_from[i],
                      "%s.from %s is not the target's data center: traffic is moved away from the target, write " TT_SV_FMT " or leave it out", name,
                      tt_show(n->step_from[i]).text, TT_SV_ARG(p->dc));
-    if (st->kind != TT_STEP_DEGRADE || !n->step_service[i]) return;
+    tt_check_action(l, p, n, i);
+    if (!n->step_service[i]) return;
+    char what[32];
+    snprintf(what, sizeof(what), "%s.service", name);
     if (is_var(st->service)) {
         if (!tt_sv_eq(st->service, p->service))
-            tt_load_fail(l, TT_EVALUE, n->step_service[i],
-                         "degrade.service %s is neither the target's own variable nor a service: name the service whose feature it is",
-                         tt_show(n->step_service[i]).text);
+            tt_load_fail(l, TT_EVALUE, n->step_service[i], "%s %s is neither the target's own variable nor a service: name %s", what,
+                         tt_show(n->step_service[i]).text, st->kind == TT_STEP_DEGRADE ? "the service whose feature it is" : "the service that is called");
         return;
     }
-    declared(l, n->step_service[i], st->service, "degrade.service", ": give it there with its dcs");
-    check_protected(l, n->step_service[i], st->service, "degrade.service");
+    declared(l, n->step_service[i], st->service, what, ": give it there with its dcs");
+    check_protected(l, n->step_service[i], st->service, what);
 }
 
 /* All steps but eject are sized from a site's capacity, so the site has to be declared. */

@@ -109,7 +109,13 @@ void tt_lay_out_tracks(tt_rules *r); /* once all are known */
 /* The names that an anomaly's own patterns make, at most `max`: they become its labels. */
 size_t tt_anomaly_groups(const tt_rules *r, const tt_anomaly_def *a, tt_sv names[], size_t max);
 
+/* ---- plan_actions.c: the steps beside the ladder ---- */
+void tt_load_action(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st);
+void tt_check_action(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_t at);
+
 /* ---- plan_parts.c ---- */
+bool tt_get_name_or_var(tt_load *l, tt_plan_nodes *n, const tt_doc *node, const char *what, tt_sv *ret); /* NULL: *ret stays */
+void tt_no_approve(tt_load *l, const tt_doc *node, const char *step);
 void tt_load_plan(tt_load *l, const tt_doc *item);
 
 /* ---- plan_law.c ---- */

@@ -9,7 +9,7 @@ static const char *const mode_names[] = {"observe", "advise", "approve", "auto"}
 /* ---- variables ---- */
 
 /* A literal, or a variable that the plan's own patterns make. `node` NULL: *ret stays. */
-static bool get_name_or_var(tt_load *l, tt_plan_nodes *n, const tt_doc *node, const char *what, tt_sv *ret) {
+bool tt_get_name_or_var(tt_load *l, tt_plan_nodes *n, const tt_doc *node, const char *what, tt_sv *ret) {
     if (!node) return true;
     if (node->kind != TT_DOC_SCALAR || !memchr(node->text.p, '$', node->text.n)) return tt_get_name(l, node, what, ret);
     tt_sv name = {node->text.p + 1, node->text.n - 1};
@@ -121,7 +121,7 @@ static void get_approve(tt_load *l, const tt_doc *node, bool *ret) {
     if (node && tt_get_choice(l, node, "approve", names, TT_COUNT(names), &k)) *ret = true;
 }
 
-static void no_approve(tt_load *l, const tt_doc *node, const char *step) {
+void tt_no_approve(tt_load *l, const tt_doc *node, const char *step) {
     if (node)
         tt_load_fail(l, TT_EVALUE, node,
                      "approve is asked for a cutover only, not for %s: leave it out, or have the whole plan wait for a person with mode: approve",
@@ -177,7 +177,7 @@ static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_pla
     st->probe_ratio = 0.02;
     if (!feature) tt_load_fail(l, TT_EMISSING, map, "degrade needs the feature to take back: feature: recommendations");
     tt_get_name(l, feature, "feature", &st->feature);
-    get_name_or_var(l, n, service, "degrade.service", &st->service);
+    tt_get_name_or_var(l, n, service, "degrade.service", &st->service);
     n->step_service[at] = service;
     tt_load_fixed(l, p, map, level, "degrade.level", false, TT_LEVELS_MAX, &st->fixed);
     if (p->law == TT_LAW_RUNBOOK) {
@@ -193,19 +193,20 @@ static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_pla
         tt_load_gains(l, gain, levels != NULL, &st->levels, st->gain);
     load_worth(l, worth, st);
     tt_get_ratio(l, probe, "probe_ratio", true, &st->probe_ratio);
-    no_approve(l, approve, "degrade");
+    tt_no_approve(l, approve, "degrade");
 }
 
 static void load_limit(tt_load *l, const tt_plan *p, const tt_doc *map, tt_step *st) {
-    static const char *const by_names[] = {"measured_capacity"};
+    static const char *const by_names[] = {"measured_capacity", "concurrency"};
     const tt_doc *by = NULL, *keep = NULL, *approve = NULL, *rps = NULL, *armed = NULL;
     const tt_key keys[] = {{"by", &by}, {"keep", &keep}, {"rps", &rps}, {"armed", &armed}, {"approve", &approve}};
     size_t which = 0;
     tt_read_keys(l, map, "limit", "{by: measured_capacity, keep: [critical, normal]}", keys, TT_COUNT(keys));
     tt_get_choice(l, by, "limit.by", by_names, TT_COUNT(by_names), &which);
-    if (p->law != TT_LAW_MEASURED_CAPACITY) tt_load_sized(l, p, by, "limit.by");
+    st->by_concurrency = which == 1;
+    if (p->law != TT_LAW_MEASURED_CAPACITY && which == 0) tt_load_sized(l, p, by, "limit.by");
     tt_load_fixed(l, p, map, rps, "limit.rps", false, 1e9, &st->fixed);
-    no_approve(l, approve, "limit");
+    tt_no_approve(l, approve, "limit");
     st->armed = true;
     tt_get_bool(l, armed, "limit.armed", &st->armed);
     if (!keep) {
@@ -236,7 +237,7 @@ static void load_drop(tt_load *l, const tt_plan *p, const tt_doc *map, tt_step *
     tt_get_ratio(l, max, "drop.max", false, &st->max);
     if (p->law == TT_LAW_RUNBOOK) tt_load_sized(l, p, max, "drop.max");
     tt_load_fixed(l, p, map, ratio, "drop.ratio", true, 1, &st->fixed);
-    no_approve(l, approve, "drop");
+    tt_no_approve(l, approve, "drop");
 }
 
 static void load_move(tt_load *l, const tt_plan *p, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
@@ -245,13 +246,13 @@ static void load_move(tt_load *l, const tt_plan *p, const tt_doc *map, tt_plan_n
     const tt_key keys[] = {{"from", &from}, {"approve", &approve}, {"max", &max}, {"share", &share}};
     tt_read_keys(l, map, shift ? "shift" : "cutover", shift ? "{from: $dc, max: 50%}" : "{from: $dc, approve: required}", keys, shift ? 4 : 2);
     st->max = shift ? 0.5 : 1;
-    get_name_or_var(l, n, from, shift ? "shift.from" : "cutover.from", &st->from);
+    tt_get_name_or_var(l, n, from, shift ? "shift.from" : "cutover.from", &st->from);
     n->step_from[at] = from;
     tt_get_ratio(l, max, "shift.max", false, &st->max);
     if (shift) {
         if (p->law == TT_LAW_RUNBOOK) tt_load_sized(l, p, max, "shift.max");
         tt_load_fixed(l, p, map, share, "shift.share", true, 1, &st->fixed);
-        no_approve(l, approve, "shift");
+        tt_no_approve(l, approve, "shift");
     } else
         get_approve(l, approve, &st->approve);
 }
@@ -262,11 +263,10 @@ static void load_eject(tt_load *l, const tt_doc *map, tt_step *st) {
     tt_read_keys(l, map, "eject", "{max: 34%}", keys, TT_COUNT(keys));
     st->max = 0.34;
     tt_get_ratio(l, max, "eject.max", false, &st->max);
-    no_approve(l, approve, "eject");
+    tt_no_approve(l, approve, "eject");
 }
 
 static bool step_kind(tt_load *l, const tt_doc *item, tt_step_kind *ret) {
-    static const char *const later[] = {"retry", "timeout", "hedge", "isolate"};
     if (item->kind != TT_DOC_MAP || item->n == 0)
         return tt_load_fail(l, TT_EVALUE, item, "a step is a map with one key, not %s: write it like - limit: {by: measured_capacity}",
                             tt_show(item).text);
@@ -287,9 +287,6 @@ static bool step_kind(tt_load *l, const tt_doc *item, tt_step_kind *ret) {
         int w = used < sizeof(all) ? snprintf(all + used, sizeof(all) - used, "%s%s", k ? ", " : "", name.p) : 0;
         used += w > 0 ? (size_t)w : 0;
     }
-    for (size_t k = 0; k < TT_COUNT(later); k++)
-        if (tt_sv_eq(key->text, tt_sv_of(later[k])))
-            return tt_load_fail(l, TT_EVALUE, key, "step %s is not supported yet: a plan may use %s", later[k], all);
     if (near.best.n) return tt_load_fail(l, TT_EUNKNOWN, key, "unknown step %s%s", tt_show(key).text, tt_nearest_say(&near, say));
     return tt_load_fail(l, TT_EUNKNOWN, key, "unknown step %s: a plan may use %s", tt_show(key).text, all);
 }
@@ -333,6 +330,12 @@ static void load_steps(tt_load *l, const tt_doc *list, const tt_doc *item, tt_pl
         case TT_STEP_EJECT:
             load_eject(l, map, &st);
             break;
+        case TT_STEP_RETRY:
+        case TT_STEP_TIMEOUT:
+        case TT_STEP_HEDGE:
+        case TT_STEP_ISOLATE:
+            tt_load_action(l, map, n, at, &st);
+            break;
         case TT_STEP_KIND_COUNT:
             break;
         }
@@ -371,9 +374,9 @@ static void load_target(tt_load *l, const tt_doc *target, const tt_doc *item, tt
     tt_read_keys(l, target, "target", "{service: $svc, dc: $dc}", keys, TT_COUNT(keys));
     if (target->kind != TT_DOC_MAP) return;
     if (!n->service) tt_load_fail(l, TT_EMISSING, target, "target needs a service, such as $svc or checkout");
-    get_name_or_var(l, n, n->service, "target.service", &p->service);
-    get_name_or_var(l, n, n->dc, "target.dc", &p->dc);
-    get_name_or_var(l, n, n->instance, "target.instance", &p->instance);
+    tt_get_name_or_var(l, n, n->service, "target.service", &p->service);
+    tt_get_name_or_var(l, n, n->dc, "target.dc", &p->dc);
+    tt_get_name_or_var(l, n, n->instance, "target.instance", &p->instance);
 }
 
 static void load_times(tt_load *l, const tt_doc *settle, const tt_doc *recover, const tt_doc *approval, tt_plan *p) {

@@ -12,11 +12,11 @@
 #define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty) X(by_ratio)
 #define SITE_TIMES(X)                                                                                                                                \
     X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until)            \
-    X(dependency_bad_at) X(trouble_since) X(disarmed_until) X(base.acted_at) X(base.rate_at)
+    X(dependency_bad_at) X(trouble_since) X(disarmed_until) X(base.acted_at) X(base.rate_at) X(sides_learned_at)
 #define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept)
 #define LOOP_COUNTS(X) X(plan_hash) X(reversals) X(rung) X(counted)
 #define LOOP_TIMES(X)                                                                                                                                \
-    X(opened_at) X(phase_at) X(closed_at) X(kept_since) X(violated_at) X(locked_until) X(eject_at) X(relapse_at)
+    X(opened_at) X(phase_at) X(closed_at) X(kept_since) X(violated_at) X(locked_until) X(eject_at) X(relapse_at) X(sides_judged_at)
 #define LOOP_WALLS(X) X(opened) X(phase_wall) X(closed)
 #define LOOP_TEXTS(X) X(id) X(plan_name) X(anomaly_name) X(why)
 
@@ -79,9 +79,46 @@ static void put_site(const tt_engine *e, const tt_site *s, tt_time now, tt_buf *
         tt_buf_number(b, s->calls_per[c]);
         tt_buf_put(b, TT_SV(","));
         tt_buf_number(b, s->latency_dep_base[c]);
+        tt_buf_put(b, TT_SV(","));
+        tt_buf_number(b, s->latency_p99_base[c]);
         tt_buf_put(b, TT_SV("]"));
     }
+    tt_buf_put(b, TT_SV("},\"callers\":{"));
+    for (uint32_t k = s->first_caller; k; k = e->callers[k - 1].next) {
+        const tt_caller *c = &e->callers[k - 1];
+        if (k != s->first_caller) tt_buf_put(b, TT_SV(","));
+        tt_buf_json_string(b, tt_sv_of(c->name));
+        tt_buf_put(b, TT_SV(":["));
+        tt_buf_number(b, c->base_rps);
+        tt_buf_printf(b, ",%lld]", (long long)tt_since(now, c->at));
+    }
     tt_buf_put(b, TT_SV("}}"));
+}
+
+#define SIDE_FLAGS(X) X(on) X(raised)
+#define SIDE_TIMES(X) X(changed_at) X(clear_since)
+
+static void put_sides(const tt_loop *l, tt_time now, tt_buf *b) {
+    tt_buf_put(b, TT_SV(",\"sides\":{"));
+    bool first = true;
+    for (int k = 0; k < TT_SIDES; k++) {
+        const tt_side *d = &l->sides[k];
+        if (!d->on && !d->needed_samples && !d->hold_ns && !d->changed_at.ns && !d->clear_since.ns && !d->name[0]) continue;
+        tt_buf_printf(b, "%s\"%s\":{\"needed_samples\":%u,\"hold_ns\":%lld", first ? "" : ",", tt_step_name((tt_step_kind)(TT_STEP_RETRY + k)),
+                      d->needed_samples, (long long)d->hold_ns);
+        first = false;
+        put_text(b, "service", d->service);
+        put_text(b, "name", d->name);
+        put_number(b, "value", d->value);
+#define X(f) tt_buf_printf(b, ",\"%s\":%s", #f, d->f ? "true" : "false");
+        SIDE_FLAGS(X)
+#undef X
+#define X(f) put_time(b, #f, d->f, now);
+        SIDE_TIMES(X)
+#undef X
+        tt_buf_put(b, TT_SV("}"));
+    }
+    tt_buf_put(b, TT_SV("}"));
 }
 
 static void put_loop(const tt_loop *l, tt_time now, tt_buf *b) {
@@ -104,6 +141,7 @@ static void put_loop(const tt_loop *l, tt_time now, tt_buf *b) {
 #define X(f) tt_buf_printf(b, ",\"%s_ms\":%lld", #f, (long long)l->f.ms);
     LOOP_WALLS(X)
 #undef X
+    put_sides(l, now, b);
     tt_buf_printf(b, ",\"hold_ns\":%lld", (long long)l->hold_ns);
     for (uint32_t i = 0; i < l->n_not_chosen; i++) {
         tt_buf_put(b, i ? TT_SV(",{\"plan\":") : TT_SV(",\"not_chosen\":[{\"plan\":"));
@@ -185,16 +223,19 @@ static double number(const tt_doc *d, const char *key) {
 }
 
 /* Integers beyond what a double holds exactly: versions, ages in nanoseconds. */
-static int64_t integer(const tt_doc *d, const char *key) {
-    const tt_doc *v = tt_doc_get(d, tt_sv_of(key));
-    if (!v || v->kind != TT_DOC_SCALAR) return 0;
-    bool minus = v->text.n && v->text.p[0] == '-';
+static int64_t whole(tt_sv s) {
+    bool minus = s.n && s.p[0] == '-';
     int64_t x = 0;
-    for (size_t i = minus; i < v->text.n && i < 20; i++) {
-        char c = v->text.p[i];
+    for (size_t i = minus; i < s.n && i < 20; i++) {
+        char c = s.p[i];
         if (c < '0' || c > '9' || __builtin_mul_overflow(x, 10, &x) || __builtin_add_overflow(x, c - '0', &x)) return 0;
     }
     return minus ? -x : x;
+}
+
+static int64_t integer(const tt_doc *d, const char *key) {
+    const tt_doc *v = tt_doc_get(d, tt_sv_of(key));
+    return v && v->kind == TT_DOC_SCALAR ? whole(v->text) : 0;
 }
 
 static bool flag(const tt_doc *d, const char *key) {
@@ -248,6 +289,36 @@ static void get_record(tt_engine *e, const tt_doc *d) {
 #undef X
 }
 
+static void get_sides(tt_loop *l, const tt_doc *sides, tt_time now) {
+    for (int k = 0; k < TT_SIDES; k++) {
+        const tt_doc *d = tt_doc_get(sides, tt_sv_of(tt_step_name((tt_step_kind)(TT_STEP_RETRY + k))));
+        tt_side *to = &l->sides[k];
+        if (!d) continue;
+        to->needed_samples = (uint32_t)integer(d, "needed_samples");
+        to->hold_ns = integer(d, "hold_ns");
+        to->value = number(d, "value");
+        tt_copy_text(to->service, sizeof to->service, text(d, "service"));
+        tt_copy_text(to->name, sizeof to->name, text(d, "name"));
+#define X(f) to->f = flag(d, #f);
+        SIDE_FLAGS(X)
+#undef X
+#define X(f) to->f = instant(d, #f, now);
+        SIDE_TIMES(X)
+#undef X
+    }
+}
+
+/* Entered the other way round than they were told, so that they stand as they stood. */
+static void get_callers(tt_engine *e, tt_site *s, const tt_doc *callers, tt_time now) {
+    for (size_t i = callers && callers->kind == TT_DOC_MAP ? callers->n : 0; i-- > 0;) {
+        const tt_doc *v = &callers->items[i];
+        tt_caller *c = v->kind == TT_DOC_SEQ && v->n == 2 ? tt_site_caller(e, s, callers->keys[i].text) : NULL;
+        if (!c) continue;
+        (void)tt_parse_number(v->items[0].text, &c->base_rps);
+        c->at.ns = now.ns - whole(v->items[1].text);
+    }
+}
+
 static bool get_loop(tt_engine *e, const tt_doc *d, tt_time now) {
     if (e->n_loops == e->cfg.max_loops + e->cfg.max_closed) return false;
     tt_loop *l = &e->loops[e->n_loops];
@@ -276,6 +347,7 @@ static bool get_loop(tt_engine *e, const tt_doc *d, tt_time now) {
     LOOP_WALLS(X)
 #undef X
     l->hold_ns = integer(d, "hold_ns");
+    get_sides(l, tt_doc_get(d, TT_SV("sides")), now);
     for (size_t k = 0; k < e->rules->n_plans; k++)
         if (tt_sv_eq(e->rules->plans[k].name, tt_sv_of(l->plan_name)) && e->rules->plans[k].hash == l->plan_hash) l->plan = &e->rules->plans[k];
     get_not_chosen(l, tt_doc_get(d, TT_SV("not_chosen")));
@@ -310,11 +382,13 @@ static void get_site(tt_engine *e, const tt_doc *d, tt_time now) {
     for (size_t p = 0; p < e->rules->n_priorities; p++) s->drop[p] = number(drop, e->rules->priorities[p].p);
     for (uint32_t c = 0; c < s->n_closure; c++) {
         const tt_doc *b = tt_doc_get(below, tt_sv_of(tt_service_cname(e, s->closure[c])));
-        if (!b || b->kind != TT_DOC_SEQ || b->n != 3) continue;
+        if (!b || b->kind != TT_DOC_SEQ || b->n < 3) continue;
         (void)tt_parse_number(b->items[0].text, &s->flow_base[c]);
         (void)tt_parse_number(b->items[1].text, &s->calls_per[c]);
         (void)tt_parse_number(b->items[2].text, &s->latency_dep_base[c]);
+        if (b->n > 3) (void)tt_parse_number(b->items[3].text, &s->latency_p99_base[c]);
     }
+    get_callers(e, s, tt_doc_get(d, TT_SV("callers")), now);
     /* What was told to the mesh is told again under the new epoch; until that is acknowledged nothing is judged. */
     s->commanded_version = 0;
     if (s->acted) {

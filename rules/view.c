@@ -107,6 +107,19 @@ static void actuators(const tt_engine *e, const tt_loop *l, tt_buf *b) {
             actuator(b, &first, &t, action, g->share[k], "ratio", 1);
         }
     }
+    for (int k = 0; k < TT_SIDES; k++) {
+        const tt_side *d = &l->sides[k];
+        if (!d->on) continue;
+        tt_step_kind kind = (tt_step_kind)(TT_STEP_RETRY + k);
+        const tt_step *st = tt_plan_step(l->plan, kind);
+        const char *unit;
+        tt_target t = {0};
+        memcpy(t.service, d->service, sizeof t.service);
+        memcpy(t.dc, l->target.dc, sizeof t.dc);
+        tt_side_action(d, kind, action, &unit);
+        double max = kind == TT_STEP_TIMEOUT ? (st ? st->most : (double)NAN) : 1;
+        actuator(b, &first, &t, action, d->value, unit, max);
+    }
     if (l->ejected) {
         tt_target t = l->target;
         t.instance[0] = 0;

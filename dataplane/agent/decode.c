@@ -90,14 +90,10 @@ static bool read_limit(reader *r, const json_t *o, tt_dp_action *a) {
     return true;
 }
 
-static bool read_weights(reader *r, const json_t *o, tt_dp_action *a) {
-    json_t *versions = json_object_get(o, "versions"), *dcs = versions ? versions : json_object_get(o, "dcs");
-    const char *what = versions ? "version" : "data center";
-    a->kind = versions ? TT_DP_VERSIONS : TT_DP_WEIGHTS;
-    if (versions && json_object_get(o, "dcs")) return fail(r, "weights have dcs or versions, not both");
+static bool read_shares(reader *r, const json_t *o, const char *key, const char *what, tt_dp_action *a) {
+    json_t *dcs = json_object_get(o, key);
     size_t n = json_object_size(dcs);
-    if (!json_is_object(dcs) || n == 0 || n > TT_DP_DCS_MAX)
-        return fail(r, "%s must hold 1 to %d %ss", versions ? "versions" : "dcs", TT_DP_DCS_MAX, what);
+    if (!json_is_object(dcs) || n == 0 || n > TT_DP_DCS_MAX) return fail(r, "%s must hold 1 to %d %ss", key, TT_DP_DCS_MAX, what);
     const char **names = take(r, n, sizeof *names), *name;
     double *shares = take(r, n, sizeof *shares);
     if (!names || !shares) return fail(r, "out of memory");
@@ -120,7 +116,14 @@ static bool read_action(reader *r, const json_t *o, tt_dp_action *a, bool *ret_k
     *ret_known = true;
     if (!kind) return fail(r, "action must be text");
     if (strcmp(kind, "limit") == 0) return read_limit(r, o, a);
-    if (strcmp(kind, "weights") == 0) return read_weights(r, o, a);
+    if (strcmp(kind, "weights") == 0) {
+        a->kind = TT_DP_WEIGHTS;
+        return read_shares(r, o, "dcs", "data center", a);
+    }
+    if (strcmp(kind, "versions") == 0) {
+        a->kind = TT_DP_VERSIONS;
+        return read_shares(r, o, "shares", "version", a);
+    }
     if (strcmp(kind, "drop") == 0) {
         a->kind = TT_DP_DROP;
         return read_name(r, json_object_get(o, "priority"), "priority", &a->name) && read_number(r, o, "ratio", 1, &a->value);

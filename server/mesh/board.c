@@ -80,11 +80,12 @@ static bool take_decision(tt_board *b, const tt_decision *d, tt_time now) {
     site->by_agents = site->by_callers = site->limited = false;
     for (uint32_t i = 0; i < d->n_actions; i++) {
         tt_act_kind kind = d->actions[i].kind;
-        if (kind == TT_ACT_WEIGHTS || kind == TT_ACT_EJECT)
-            site->by_callers = true; /* who calls chooses the site and the instance */
-        else
-            site->by_agents = true;
-        if (kind == TT_ACT_LIMIT) site->limited = true;
+        /* Who calls chooses the site, the version and the instance, and how long and how often to try. */
+        bool callers = kind == TT_ACT_WEIGHTS || kind == TT_ACT_EJECT || kind == TT_ACT_VERSION || kind == TT_ACT_RETRY || kind == TT_ACT_TIMEOUT ||
+                       kind == TT_ACT_HEDGE;
+        site->by_callers |= callers || kind == TT_ACT_ISOLATE; /* refused by the callee, and not sent by a caller that knows */
+        site->by_agents |= !callers;
+        site->limited |= kind == TT_ACT_LIMIT || kind == TT_ACT_CONCURRENCY;
     }
     site->decided = true;
     site->epoch = d->epoch;

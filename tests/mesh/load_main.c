@@ -133,7 +133,8 @@ static void on_answer(void *ctx, const mesh_answer *a) {
     double u = mesh_unit(mesh_hash(l->seed, "again", r->index * 16 + r->tries));
     bool again = a->result != TT_DP_CALL_OK && r->tries < l->attempts && (!a->no_retry || u < l->refused_retry);
     double backoff_ms = (10 + 20 * mesh_unit(mesh_hash(l->seed, "backoff", r->index * 16 + r->tries))) * r->tries;
-    if (!again || mesh_now_ns() + (int64_t)(backoff_ms * 1e6) >= r->deadline_ns) {
+    if (!again || mesh_now_ns() + (int64_t)(backoff_ms * 1e6) >= r->deadline_ns ||
+        !tt_dp_may_retry(l->dp, mesh_upstream_name(l->front), a->dc, 0)) {
         end_request(r, outcome_of(a->result));
         return;
     }
@@ -427,7 +428,7 @@ static void set_up(load *l, const settings *s) {
         perror(PROGRAM);
         exit(1);
     }
-    l->front = mesh_upstream_new(l->base, l->dp, s->call, NULL, l->seed, why, sizeof why);
+    l->front = mesh_upstream_new(l->base, l->dp, s->call, NULL, "load", l->seed, why, sizeof why);
     if (!l->front) mesh_usage_error(PROGRAM, "--call: %s", why);
     mesh_arrivals_init(&l->arrivals, l->seed);
     if (s->schedule && !mesh_arrivals_read(&l->arrivals, s->schedule, why, sizeof why)) mesh_usage_error(PROGRAM, "--schedule: %s", why);

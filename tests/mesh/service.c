@@ -100,7 +100,7 @@ static void on_call(void *ctx, const mesh_answer *a) {
         return;
     }
     bool verdict = a->result == TT_DP_CALL_DROPPED || a->result == TT_DP_CALL_REFUSED;
-    if (!verdict && !a->no_retry && j->tries <= s->o->call_retries) {
+    if (!verdict && !a->no_retry && j->tries <= s->o->call_retries && tt_dp_may_retry(s->dp, mesh_upstream_name(s->upstream), a->dc, 0)) {
         start_call(j);
         return;
     }
@@ -180,7 +180,7 @@ void mesh_service_handle(struct evhttp_request *req, void *service) {
     int64_t now = mesh_now_ns();
     unsigned priority = priority_of(header(req, MESH_H_PRIORITY, "batch"));
     const char *key = header(req, MESH_H_KEY, "");
-    tt_dp_verdict v = tt_dp_admit(s->dp, priority, key, strlen(key), now);
+    tt_dp_verdict v = tt_dp_admit_from(s->dp, header(req, MESH_H_CALLER, NULL), priority, key, strlen(key), now);
     if (v != TT_DP_ADMIT) {
         reply_verdict(s, req, v == TT_DP_DROPPED ? "dropped" : "refused", s->o->service);
         return;

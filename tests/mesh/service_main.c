@@ -227,7 +227,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     char why[256];
-    if (o.call && !(s.upstream = mesh_upstream_new(s.base, s.dp, o.call, o.dc, mesh_hash(o.seed, label, 0), why, sizeof why)))
+    if (o.call && !(s.upstream = mesh_upstream_new(s.base, s.dp, o.call, o.dc, o.service, mesh_hash(o.seed, label, 0), why, sizeof why)))
         mesh_usage_error(PROGRAM, "--call: %s", why);
     struct event *term = evsignal_new(s.base, SIGTERM, on_signal, s.base), *intr = evsignal_new(s.base, SIGINT, on_signal, s.base);
     if (!term || !intr || event_add(term, NULL) || event_add(intr, NULL)) return 1;

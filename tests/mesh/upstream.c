@@ -28,7 +28,7 @@ typedef struct {
 struct mesh_upstream {
     struct event_base *base;
     tt_dp *dp;
-    char name[64];
+    char name[64], caller[64];
     site sites[DCS_MAX];
     const char *dcs[DCS_MAX];
     size_t n;
@@ -47,6 +47,7 @@ struct mesh_call {
     int64_t try_ns, deadline_ns;
     enum evhttp_request_error error;
     bool failed_early; /* the connection could not even be begun */
+    bool isolated;     /* not to be made */
     unsigned priority;
     bool brief;
     char id[40], key[40], priority_name[32];
@@ -87,14 +88,15 @@ static bool read_site(site *s, const char *p, size_t n) {
     return false;
 }
 
-mesh_upstream *mesh_upstream_new(struct event_base *base, tt_dp *dp, const char *spec, const char *own_dc, uint64_t seed, char *why,
-                                 size_t why_size) {
+mesh_upstream *mesh_upstream_new(struct event_base *base, tt_dp *dp, const char *spec, const char *own_dc, const char *caller, uint64_t seed,
+                                 char *why, size_t why_size) {
     mesh_upstream *u = calloc(1, sizeof *u);
     if (!u) {
         snprintf(why, why_size, "out of memory");
         return NULL;
     }
     *u = (mesh_upstream){.base = base, .dp = dp, .own = -1, .chance = seed};
+    snprintf(u->caller, sizeof u->caller, "%s", caller ? caller : "");
     const char *eq = strchr(spec, '=');
     bool ok = eq && copy(u->name, sizeof u->name, spec, (size_t)(eq - spec));
     for (const char *p = ok ? eq + 1 : NULL; ok && p;) {
@@ -173,6 +175,7 @@ static void release(mesh_call *c) {
 
 static void finish(mesh_call *c, const mesh_answer *a) {
     mesh_answer answer = *a;
+    answer.dc = c->site->name;
     void (*done)(void *, const mesh_answer *) = c->done;
     void *ctx = c->ctx;
     event_free(c->timer);
@@ -248,6 +251,10 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx) {
     (void)fd;
     (void)what;
     mesh_call *c = ctx;
+    if (c->isolated) {
+        finish(c, &(mesh_answer){.result = TT_DP_CALL_DROPPED, .no_retry = true});
+        return;
+    }
     if (c->failed_early) {
         c->failed_early = false;
         unreachable(c, true);
@@ -283,6 +290,7 @@ static void try_instance(mesh_call *c) {
         evhttp_add_header(h, MESH_H_KEY, c->key);
         evhttp_add_header(h, MESH_H_PRIORITY, c->priority_name);
         if (c->brief) evhttp_add_header(h, MESH_H_BRIEF, "1");
+        if (c->u->caller[0]) evhttp_add_header(h, MESH_H_CALLER, c->u->caller);
         ok = evhttp_make_request(c->con, c->req, EVHTTP_REQ_GET, "/") == 0;
     }
     if (!ok) { /* told from the loop, never from inside */
@@ -306,9 +314,14 @@ mesh_call *mesh_call_start(mesh_upstream *u, const mesh_call_options *o, void (*
     snprintf(c->id, sizeof c->id, "%s", o->id);
     snprintf(c->key, sizeof c->key, "%s", o->key);
     snprintf(c->priority_name, sizeof c->priority_name, "%s", o->priority_name);
-    c->deadline_ns = mesh_now_ns() + (int64_t)o->timeout_ms * 1000000;
     int dc = tt_dp_pick_dc(u->dp, u->name, u->dcs, u->n, u->own, o->route_key, strlen(o->route_key));
     c->site = &u->sites[dc >= 0 && (size_t)dc < u->n ? dc : 0];
+    c->deadline_ns = mesh_now_ns() + (int64_t)tt_dp_timeout_ms(u->dp, u->name, c->site->name, o->timeout_ms) * 1000000;
+    if (!tt_dp_may_call(u->dp, u->name, c->site->name, o->key, strlen(o->key))) { /* it would be refused there: spare the way */
+        c->isolated = true;
+        arm(c, 0);
+        return c;
+    }
     c->at = pick_instance(c);
     try_instance(c);
     return c;
@@ -316,8 +329,10 @@ mesh_call *mesh_call_start(mesh_upstream *u, const mesh_call_options *o, void (*
 
 void mesh_call_cancel(mesh_call *c) {
     drop_request(c);
-    tell(c, TT_DP_CALL_TIMEOUT);
-    release(c);
+    if (!c->isolated) {
+        tell(c, TT_DP_CALL_TIMEOUT);
+        release(c);
+    }
     event_free(c->timer);
     free(c);
 }

@@ -14,7 +14,8 @@ typedef struct mesh_call mesh_call;
 
 /* spec: NAME=dc-a:host:port,host:port;dc-b:host:port — own_dc is preferred when no weights are in force; one that is not in the list (or
  * NULL) means equal shares. NULL with a sentence in `why` when the spec can't be read. */
-mesh_upstream *mesh_upstream_new(struct event_base *base, tt_dp *dp, const char *spec, const char *own_dc, uint64_t seed, char *why, size_t why_size);
+mesh_upstream *mesh_upstream_new(struct event_base *base, tt_dp *dp, const char *spec, const char *own_dc, const char *caller, uint64_t seed, char *why,
+                                 size_t why_size); /* caller: who we are to those we call; NULL: nobody */
 void mesh_upstream_free(mesh_upstream *u); /* no call may be running */
 const char *mesh_upstream_name(const mesh_upstream *u);
 
@@ -32,6 +33,7 @@ typedef struct {
     unsigned degraded; /* level the answer was served at */
     bool no_retry;     /* the refusal asks not to be retried */
     char by[64];       /* which hop dropped or refused it */
+    const char *dc;    /* where it was tried last; lives as long as the upstream */
 } mesh_answer;
 
 /* `done` is called once, never from inside mesh_call_start; not at all after mesh_call_cancel. */
@@ -43,6 +45,7 @@ void mesh_call_cancel(mesh_call *c); /* the answer is no longer wanted; the call
 #define MESH_H_KEY "x-user-key"
 #define MESH_H_PRIORITY "x-priority"
 #define MESH_H_BRIEF "x-brief"
+#define MESH_H_CALLER "x-caller" /* the calling service */
 #define MESH_H_DEGRADED "x-degraded"
 #define MESH_H_VERDICT "x-trimtab-verdict" /* dropped or refused */
 #define MESH_H_BY "x-trimtab-by"

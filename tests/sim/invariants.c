@@ -198,6 +198,26 @@ static bool decision_is_sane(invariants *v, const world *w, const tt_decision *d
                   d->target.dc);
             ejected++;
             break;
+        case TT_ACT_CONCURRENCY:
+            HOLDS(v->rules->ladder->limits && a->value >= 1 && dc >= 0 && d->n_names > 0, "%s/%s: %g requests in flight, keeps %u priorities",
+                  d->target.service, d->target.dc, a->value, d->n_names);
+            break;
+        case TT_ACT_RETRY:
+            HOLDS(v->rules->ladder->sides && dc >= 0 && a->value <= 1, "%s/%s: retry budget %g", d->target.service, d->target.dc, a->value);
+            break;
+        case TT_ACT_TIMEOUT:
+            HOLDS(v->rules->ladder->sides && dc >= 0 && a->value >= 1, "%s/%s: time-out of %g ms", d->target.service, d->target.dc, a->value);
+            break;
+        case TT_ACT_HEDGE:
+            HOLDS(v->rules->ladder->sides && dc >= 0 && a->value == 0, "%s/%s: hedge %g", d->target.service, d->target.dc, a->value);
+            break;
+        case TT_ACT_ISOLATE:
+            HOLDS(v->rules->ladder->sides && dc >= 0 && a->value <= 1 && strncmp(a->name, "auth-", 5) != 0, "%s/%s: %g of the calls of %s are refused",
+                  d->target.service, d->target.dc, a->value, a->name);
+            break;
+        case TT_ACT_VERSION:
+            HOLDS(a->value <= 1, "%s/%s: share %g of version %s", d->target.service, d->target.dc, a->value, a->name);
+            break;
         }
     }
     if (ejected) {
@@ -233,7 +253,7 @@ static double home_of(const world *w, const char *dc) {
 /* Takes something away from clients, or moves them from where they belong. */
 static bool tightens(const world *w, const tt_event *ev) {
     double from = ev->from, to = ev->to;
-    if (strcmp(ev->action, "limit") == 0) return !isnan(to) && (isnan(from) || to < from);
+    if (strcmp(ev->action, "limit") == 0 || strcmp(ev->action, "retry") == 0 || strcmp(ev->action, "timeout") == 0) return !isnan(to) && (isnan(from) || to < from);
     if (strncmp(ev->action, "weights:", 8) == 0) {
         double home = home_of(w, ev->action + 8);
         return !isnan(to) && fabs(to - home) > fabs((isnan(from) ? home : from) - home) + 1e-9;
@@ -354,6 +374,21 @@ static bool accounted(invariants *v, const world *w, const tt_decision *d) {
         case TT_ACT_EJECT:
             snprintf(name, sizeof name, "eject:%s", a->name);
             break;
+        case TT_ACT_RETRY:
+            snprintf(name, sizeof name, "retry");
+            break;
+        case TT_ACT_TIMEOUT:
+            snprintf(name, sizeof name, "timeout");
+            break;
+        case TT_ACT_HEDGE:
+            snprintf(name, sizeof name, "hedge:off");
+            value = 1;
+            break;
+        case TT_ACT_ISOLATE:
+            snprintf(name, sizeof name, "isolate:%s", a->name);
+            break;
+        case TT_ACT_CONCURRENCY: /* the journal has it as a rate */
+        case TT_ACT_VERSION:
         case TT_ACT_WEIGHTS:
             continue; /* their sum is checked; each change is an event of its own */
         }
@@ -378,7 +413,12 @@ static bool nothing_lost(invariants *v, const world *w) {
             if (strcmp(all[k].target.service, a->service) != 0 || strcmp(all[k].target.dc, a->dc) != 0) continue;
             for (uint32_t x = 0; x < all[k].n_actions; x++) {
                 const char *colon = strchr(a->action, ':');
-                there |= colon ? strcmp(all[k].actions[x].name, colon + 1) == 0 : all[k].actions[x].kind == TT_ACT_LIMIT;
+                tt_act_kind kind = all[k].actions[x].kind;
+                there |= strcmp(a->action, "hedge:off") == 0 ? kind == TT_ACT_HEDGE
+                         : strcmp(a->action, "retry") == 0   ? kind == TT_ACT_RETRY
+                         : strcmp(a->action, "timeout") == 0 ? kind == TT_ACT_TIMEOUT
+                         : colon                             ? strcmp(all[k].actions[x].name, colon + 1) == 0
+                                                             : kind == TT_ACT_LIMIT || kind == TT_ACT_CONCURRENCY;
             }
         }
         HOLDS(there, "the journal has %s %.4g in force on %s/%s and no decision has it", a->action, a->value, a->service, a->dc);

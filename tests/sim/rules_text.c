@@ -7,13 +7,14 @@
 #define LIMIT "      - limit: {by: measured_capacity, keep: [critical, normal, batch]}\n"
 
 const rules_ladder rules_ladders[] = {
-    {"degrade-shift-limit", DEGRADE "      - shift: {from: $dc, max: 95%}\n" LIMIT, "auto", {0}, 0.5, true, true, true},
-    {"limit-shift", LIMIT "      - shift: {from: $dc, max: 50%}\n", "auto", {0}, 0.5, true, false, true},
+    {"degrade-shift-limit", DEGRADE "      - shift: {from: $dc, max: 95%}\n" LIMIT, "auto", {0}, 0.5, true, true, true, false},
+    {"limit-shift", LIMIT "      - shift: {from: $dc, max: 50%}\n", "auto", {0}, 0.5, true, false, true, false},
     {"drop-only",
      "      - drop: {priority: batch, max: 100%}\n      - drop: {priority: normal, max: 50%}\n",
      "auto",
      {0, 0.5, 1},
      0.34,
+     false,
      false,
      false,
      false},
@@ -24,7 +25,8 @@ const rules_ladder rules_ladders[] = {
      0.5,
      false,
      true,
-     true},
+     true,
+     false},
     {"shift-cutover-limit",
      "      - shift: {from: $dc, max: 90%}\n" LIMIT "      - cutover: {from: $dc, approve: required}\n",
      "auto",
@@ -32,9 +34,10 @@ const rules_ladder rules_ladders[] = {
      0.5,
      true,
      false,
-     true},
-    {"approve", DEGRADE "      - shift: {from: $dc, max: 95%}\n" LIMIT, "approve", {0}, 0.5, true, true, true},
-    {"advise", DEGRADE "      - shift: {from: $dc, max: 95%}\n" LIMIT, "advise", {0}, 0.5, true, true, true},
+     true,
+     false},
+    {"approve", DEGRADE "      - shift: {from: $dc, max: 95%}\n" LIMIT, "approve", {0}, 0.5, true, true, true, false},
+    {"advise", DEGRADE "      - shift: {from: $dc, max: 95%}\n" LIMIT, "advise", {0}, 0.5, true, true, true, false},
 };
 const size_t n_rules_ladders = sizeof rules_ladders / sizeof rules_ladders[0];
 

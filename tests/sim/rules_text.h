@@ -10,7 +10,7 @@ typedef struct {
     const char *mode;
     double drop_max[TT_MODEL_PRIORITIES]; /* what the steps allow, for the invariants; 0: none */
     double eject_max;
-    bool limits, degrades, shifts;
+    bool limits, degrades, shifts, sides;
 } rules_ladder;
 
 extern const rules_ladder rules_ladders[];

@@ -118,6 +118,16 @@ export function actionName(action: string): string {
       return what ? `share of ${what}` : "share";
     case "eject":
       return what ? `eject ${what}` : "eject";
+    case "retry":
+      return "retry budget";
+    case "timeout":
+      return "time-out";
+    case "hedge":
+      return "hedging off";
+    case "isolate":
+      return what ? `isolate ${what}` : "isolate";
+    case "version":
+      return what ? `share of ${what}` : "share";
     default:
       return action;
   }

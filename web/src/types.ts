@@ -155,10 +155,15 @@ export interface Agent {
 }
 
 export type Action =
-  | { action: "limit"; rps: number; keep?: string[] }
+  | { action: "limit"; rps?: number; concurrency?: number; keep?: string[] }
   | { action: "drop"; priority: string; ratio: number }
   | { action: "degrade"; feature: string; level: number; probe_ratio?: number }
   | { action: "eject"; instance: string }
+  | { action: "retry"; budget: number }
+  | { action: "timeout"; ms: number }
+  | { action: "hedge"; enabled: boolean }
+  | { action: "isolate"; caller: string; ratio?: number }
+  | { action: "versions"; shares: Record<string, number> }
   | { action: "weights"; dcs: Record<string, number> };
 
 export interface Decision {

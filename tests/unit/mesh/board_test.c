@@ -15,7 +15,7 @@ static tt_time at(double s) {
     return (tt_time){(int64_t)(s * 1e9)};
 }
 
-/* what: "limit", "drop", "weights:dc-a", "eject:10.0.0.7:80", "" withdraws; several with a comma */
+/* what: "limit", "drop", "weights:dc-a", "retry", "isolate:caller", "eject:10.0.0.7:80", "" withdraws; several with a comma */
 static tt_decision decide(const char *service, const char *dc, uint64_t version, const char *what) {
     tt_decision d = {.epoch = 3, .version = version, .expire_after_ms = 600000, .decay_over_ms = 300000};
     snprintf(d.target.service, sizeof d.target.service, "%s", service);
@@ -38,6 +38,12 @@ static tt_decision decide(const char *service, const char *dc, uint64_t version,
             d.n_names = 1;
             snprintf(d.names[0], sizeof d.names[0], "%s", name ? name : "dc-a");
             d.shares[0] = 1;
+        } else if (strcmp(one, "retry") == 0) {
+            a->kind = TT_ACT_RETRY;
+            a->value = 0.1;
+        } else if (strcmp(one, "isolate") == 0) {
+            a->kind = TT_ACT_ISOLATE;
+            snprintf(a->name, sizeof a->name, "%s", name);
         } else {
             a->kind = TT_ACT_EJECT;
             snprintf(a->name, sizeof a->name, "%s", name ? name : "i");
@@ -199,6 +205,18 @@ static void acknowledgements(void **state) {
     heard(b, old, 3);
     a = ack_of(b, "checkout", "dc-a", 3);
     assert_float_equal(a->share, 0.25, 1e-9);
+    /* how calls are made is enforced by who calls; an isolation by both ends */
+    publish(b, "checkout", "dc-b", 15, "retry", 3);
+    a = ack_of(b, "checkout", "dc-b", 3);
+    assert_float_equal(a->share, 0, 1e-9);
+    heard(b, ask("front", "dc-a", "f1", 15, "checkout"), 3);
+    heard(b, ask("front", "dc-b", "f2", 15, "checkout"), 3);
+    a = ack_of(b, "checkout", "dc-b", 3);
+    assert_float_equal(a->share, 1, 1e-9); /* not i3, which is called */
+    publish(b, "checkout", "dc-b", 16, "isolate:front", 3);
+    heard(b, ask("front", "dc-b", "f2", 16, "checkout"), 3);
+    a = ack_of(b, "checkout", "dc-b", 3);
+    assert_float_equal(a->share, 1.0 / 3, 1e-9);
     tt_board_free(b);
 }
 

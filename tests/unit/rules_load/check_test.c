@@ -163,10 +163,12 @@ static void plans(void **state) {
         {"steps: [limit: {}]", "steps: @[]", "steps is empty"},
         {"steps: [limit: {}]", "steps: [@limit]", "a step is a map with one key, not \"limit\""},
         {"steps: [limit: {}]", "steps: [@limt: {}]", "unknown step \"limt\": did you mean \"limit\"?"},
-        {"steps: [limit: {}]", "steps: [@retry: {}]", "step retry is not supported yet"},
-        {"steps: [limit: {}]", "steps: [@timeout: {}]", "step timeout is not supported yet"},
-        {"steps: [limit: {}]", "steps: [@hedge: {}]", "step hedge is not supported yet"},
-        {"steps: [limit: {}]", "steps: [@isolate: {}]", "step isolate is not supported yet"},
+        {"steps: [limit: {}]", "steps: [@retry: {}]",
+         "retry goes by the signal retries_rps, how many of the requests are retries, and it is not declared"},
+        {"steps: [limit: {}]", "steps: [@retry: {service: recommendations}]", "retry goes by the signal retries_rps or arrived_rps"},
+        {"steps: [limit: {}]", "steps: [@@timeout: {}]", "timeout goes by the signal latency_mean_ms|timeout goes by the signal latency_p99_ms"},
+        {"steps: [limit: {}]", "steps: [@hedge: {}]", "hedge goes by the signal utilization"},
+        {"steps: [limit: {}]", "steps: [@isolate: {}]", "isolate goes by the signal caller_rps"},
         {"steps: [limit: {}]", "steps: [@explode: {}]", "unknown step \"explode\": a plan may use degrade, limit"},
         {"steps: [limit: {}]", "steps:\n      - drop:\n        @priority: batch", "a step has one key, its kind: indent \"priority\" under \"drop\""},
         {"steps: [limit: {}]", "steps: [limit: {}, @limit: {}]", "this limit repeats the one at line"},
@@ -180,8 +182,10 @@ static void plans(void **state) {
         {"degrade: {service: checkout, feature: related, levels: 2, gain: [1.14, 1.33]}",
          "degrade: @{service: checkout, feature: related, levels: 2}", "degrade needs gain beside levels"},
         {"degrade: {service: checkout, feature: related, levels: 2, gain: [1.14, 1.33]}", "@degrade: {service: checkout, feature: related}",
-         "degrade needs gain, the capacity factor each level brings, such as gain: [1.14, 1.33]: no service it may act on declares the feature \"related\" with its own"},
-        {"degrade: {service: checkout, feature: related, levels: 2, gain: [1.14, 1.33]}", "@degrade: {feature: related}", "no service it may act on declares"},
+         "degrade needs gain, the capacity factor each level brings, such as gain: [1.14, 1.33]: no service it may act on declares the feature "
+         "\"related\" with its own"},
+        {"degrade: {service: checkout, feature: related, levels: 2, gain: [1.14, 1.33]}", "@degrade: {feature: related}",
+         "no service it may act on declares"},
         {"degrade: {service: checkout, feature: related,", "degrade: @{service: checkout,", "degrade needs the feature"},
         {"levels: 2", "levels: @9", "out of range: write 1 to 8"},
         {"degrade: {service: checkout,", "degrade: {service: @chekout,",
@@ -284,6 +288,46 @@ static void over_files(void **state) {
     unload(&l);
 }
 
+static void beside_the_ladder(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"steps: [limit: {}]", "steps: [retry: {}, timeout: {service: recommendations}, hedge: {}, isolate: {}]", ""},
+        {"steps: [limit: {}]", "steps: [retry: {service: payments, budget: 5%, min: 0%}]", ""},
+        {"steps: [limit: {}]",
+         "steps: [timeout: {service: recommendations, factor: 2, min: 50ms, max: 500ms}, hedge: {off_above: 0.7}, isolate: {max: 50%}]", ""},
+        {"steps: [limit: {}]", "steps: [limit: {by: concurrency}]", ""},
+        {"steps: [limit: {}]", "steps: [limit: {by: @speed}]", "write one of measured_capacity, concurrency"},
+        {"steps: [limit: {}]", "steps: [retry: {budget: 5%, min: @10%}]", "retry.min \"10%\" is more than retry.budget"},
+        {"steps: [limit: {}]", "steps: [retry: {budget: @0%}]", "does nothing: write more than 0%"},
+        {"steps: [limit: {}]", "steps: [retry: {@bugdet: 5%}]", "did you mean \"budget\"?"},
+        {"steps: [limit: {}]", "steps: [retry: {service: @paymets}]",
+         "retry.service \"paymets\" is not declared under services: did you mean \"payments\"?"},
+        {"steps: [limit: {}]", "steps: [hedge: {approve: @required}]", "approve is asked for a cutover only, not for hedge"},
+        {"steps: [limit: {}]", "steps: [timeout: {factor: @0.5}]", "out of range: write 1 to 100"},
+        {"steps: [limit: {}]", "steps: [timeout: {min: 2s, max: @1s}]", "timeout.max is not above timeout.min"},
+        {"steps: [limit: {}]", "steps: [timeout: {max: @0.3}]", "has no unit"},
+        {"steps: [limit: {}]", "steps: [hedge: {off_above: @80}]", "off_above"},
+        {"steps: [limit: {}]", "steps: [isolate: {max: 50%}, @isolate: {}]", "this isolate repeats the one at line"},
+    };
+    /* The document with what these steps go by. */
+    char *with = replaced(good_text, "signals:\n",
+                          "  - {name: payments, dcs: [dc-a]}\n"
+                          "signals:\n"
+                          "  - {name: retries_rps, query: x}\n"
+                          "  - {name: latency_mean_ms, query: x}\n"
+                          "  - {name: latency_p99_ms, query: x}\n"
+                          "  - {name: utilization, query: x}\n"
+                          "  - {name: caller_rps, query: x}\n"),
+         *open = replaced(with, "protected: [payments, /^auth-/]", "protected: [/^auth-/]");
+    for (size_t i = 0; i < TT_COUNT(rows); i++) {
+        char *text = replaced(open, rows[i].find, rows[i].with);
+        expect(rows[i].with, text, rows[i].says);
+        free(text);
+    }
+    free(with);
+    free(open);
+}
+
 static void laws(void **state) {
     (void)state;
     static const row rows[] = {
@@ -367,7 +411,7 @@ int main(void) {
         cmocka_unit_test(variables),      cmocka_unit_test(plans),
         cmocka_unit_test(crossed),        cmocka_unit_test(over_files),
         cmocka_unit_test(all_at_once),    cmocka_unit_test(no_room_for_errors),
-        cmocka_unit_test(laws),
+        cmocka_unit_test(laws),           cmocka_unit_test(beside_the_ladder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

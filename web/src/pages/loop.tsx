@@ -167,7 +167,7 @@ function unitOfActuator(loop: Loop, key: string): string {
   const a = byKey(loop, key);
   if (a) return a.unit;
   const verb = key.split(":")[0];
-  return verb === "limit" ? "rps" : verb === "degrade" || verb === "eject" ? "level" : "ratio";
+  return verb === "limit" ? "rps" : verb === "timeout" ? "ms" : verb === "degrade" || verb === "eject" || verb === "hedge" ? "level" : "ratio";
 }
 
 function keysOf(points: HistoryEntry[], of: (p: HistoryEntry) => Record<string, unknown>): string[] {

@@ -33,13 +33,23 @@ interface Service {
 function phrase(a: Action): string | null {
   switch (a.action) {
     case "limit":
-      return `limit ${withUnit(a.rps, "rps")}`;
+      return a.rps === undefined ? `limit ${num(a.concurrency ?? 0)} in flight` : `limit ${withUnit(a.rps, "rps")}`;
     case "drop":
       return `drop ${a.priority} ${percent(a.ratio)}`;
     case "degrade":
       return a.level ? `${a.feature} level ${num(a.level)}` : null;
     case "eject":
       return `eject ${a.instance}`;
+    case "retry":
+      return `retries ${percent(a.budget)}`;
+    case "timeout":
+      return `time-out ${withUnit(a.ms, "ms")}`;
+    case "hedge":
+      return a.enabled ? null : "no hedging";
+    case "isolate":
+      return `isolate ${a.caller} ${percent(a.ratio ?? 1)}`;
+    case "versions":
+      return Object.entries(a.shares).map(([v, share]) => `${v} ${percent(share)}`).join(" · ");
     default:
       return null;
   }
