@@ -95,6 +95,12 @@ typedef struct {
 } tt_ring_entry;
 enum { RING_SLOTS = 2048, RING_BYTES = 4 << 20 };
 
+/* A socket of which we want to know when its client hangs up: from its first wait until it is closed. */
+typedef struct {
+    tt_req *waiter; /* NULL: none now */
+    bool watched, hung_up;
+} tt_watched;
+
 typedef struct {
     char *key; /* NULL: empty */
     uint64_t generation;
@@ -116,13 +122,15 @@ struct tt_http {
 
     pthread_mutex_t lock;
     pthread_cond_t jobs_or_stop, idle;
-    bool stopping, workers_stop;
-    size_t in_flight; /* requests between their first callback and their completion */
+    _Atomic bool stopping; /* written under the lock */
+    bool workers_stop;
+    _Atomic size_t in_flight; /* requests between their first callback and their completion */
     tt_req *jobs_head, *jobs_tail;
     tt_stream *stream_jobs;
     size_t n_jobs;
     /* waiters: a heap by deadline; by_fd finds one when its client hangs up */
-    tt_req **heap, **by_fd;
+    tt_req **heap;
+    tt_watched *by_fd;
     size_t n_waiting, cap_heap, cap_fds;
     /* streams */
     tt_stream *streams;
@@ -177,6 +185,7 @@ void tt_work_queue_stream(tt_stream *s);
 /* wait.c */
 enum MHD_Result tt_wait_step(tt_req *r); /* the request is read, or was resumed */
 void tt_wait_changed(void *h);           /* the board's callback */
+void tt_wait_forget(tt_http *h, int fd); /* the socket is a new one, or about to be closed */
 bool tt_keeper_start(tt_http *h, tt_err *err);
 void tt_keeper_stop(tt_http *h);
 void tt_keeper_poke(tt_http *h);

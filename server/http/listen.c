@@ -94,9 +94,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
         r->conn = conn;
         r->route = -1;
         tt_buf_init(&r->body, BODY_MAX + 1);
-        pthread_mutex_lock(&h->lock);
-        h->in_flight++;
-        pthread_mutex_unlock(&h->lock);
+        atomic_fetch_add(&h->in_flight, 1);
         begin(r, method, url);
         if (!announces_too_much(r)) return MHD_YES;
         tt_reply_problem(r, 413, "the body is over %d bytes, which is the most that is taken", BODY_MAX);
@@ -122,15 +120,18 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
     if (r->response) MHD_destroy_response(r->response);
     tt_buf_free(&r->body);
     free(r);
+    /* Without the lock, but for whoever waits for the last: this is called for each of the thousands that a decision wakes. */
+    if (atomic_fetch_sub(&h->in_flight, 1) != 1 || !h->stopping) return;
     pthread_mutex_lock(&h->lock);
-    if (--h->in_flight == 0) pthread_cond_broadcast(&h->idle);
+    pthread_cond_broadcast(&h->idle);
     pthread_mutex_unlock(&h->lock);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_context, enum MHD_ConnectionNotificationCode what) {
     tt_http *h = cls;
-    (void)conn;
     (void)socket_context;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info && info->connect_fd >= 0) tt_wait_forget(h, info->connect_fd);
     if (what == MHD_CONNECTION_NOTIFY_STARTED)
         atomic_fetch_add(&h->connections, 1);
     else
@@ -287,7 +288,7 @@ uint16_t tt_http_port(const tt_http *h) {
 void tt_http_stop(tt_http *h) {
     if (!h) return;
     MHD_socket listening = MHD_quiesce_daemon(h->daemon);
-    if (listening != MHD_INVALID_SOCKET) close(listening);
+    if (listening != MHD_INVALID_SOCKET) (void)shutdown(listening, SHUT_RDWR); /* new callers are refused; its number stays taken while MHD may still name it */
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += STOP_WAIT_MS / 1000;
@@ -303,5 +304,6 @@ void tt_http_stop(tt_http *h) {
     h->keeper_fd = h->hup_fd = -1;
     tt_work_stop(h); /* the queue is emptied first: every job resumes its connection */
     MHD_stop_daemon(h->daemon);
+    if (listening != MHD_INVALID_SOCKET) close(listening);
     free_all(h);
 }

@@ -1,6 +1,7 @@
 /* Blocking queries. A waiter is suspended and kept in a heap by its deadline; a change on the board, its deadline, its client hanging up, or
  * shutdown takes it out of the heap, and whoever took it out resumes it: so it is resumed once. */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -108,33 +109,55 @@ void tt_keeper_poke(tt_http *h) {
     }
 }
 
+void tt_wait_forget(tt_http *h, int fd) {
+    pthread_mutex_lock(&h->lock);
+    if ((size_t)fd < h->cap_fds) h->by_fd[fd] = (tt_watched){0};
+    pthread_mutex_unlock(&h->lock);
+}
+
+static bool hung_up(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0;
+}
+
+/* MHD does not watch a suspended socket, so we do: a caller that went away is not counted as waiting. Told once, when it happens; the socket stays
+ * watched between its waits, which costs nothing, until it is closed. false: the caller is gone already. */
+static bool watch(tt_http *h, tt_req *r) {
+    tt_watched *w = &h->by_fd[r->fd];
+    struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLET, .data.fd = r->fd};
+    if (!w->watched) w->watched = epoll_ctl(h->hup_fd, EPOLL_CTL_ADD, r->fd, &ev) == 0;
+    if (w->hung_up && hung_up(r->fd)) return false;
+    w->hung_up = false; /* that was said of another, which had the number before */
+    w->waiter = r;
+    return true;
+}
+
 static bool wait_begin(tt_req *r) {
     tt_http *h = r->h;
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (!info || info->connect_fd < 0) return false;
     r->fd = info->connect_fd;
     if (!grow((void **)&h->heap, &h->cap_heap, h->n_waiting + 1, sizeof *h->heap) ||
-        !grow((void **)&h->by_fd, &h->cap_fds, (size_t)r->fd + 1, sizeof *h->by_fd))
+        !grow((void **)&h->by_fd, &h->cap_fds, (size_t)r->fd + 1, sizeof *h->by_fd) || !watch(h, r))
         return false;
     r->deadline_ns = (tt_now_ns() + r->wait_ns + ROUND_NS - 1) / ROUND_NS * ROUND_NS;
     tt_board_heard(h->board, &r->query, TT_BOARD_WAITS, (tt_time){tt_now_ns()});
     MHD_suspend_connection(r->conn);
     r->state = REQ_WAITING;
-    h->by_fd[r->fd] = r;
-    /* MHD does not watch a suspended socket, so we do: a caller that went away is not counted as waiting. */
-    struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.fd = r->fd};
-    (void)epoll_ctl(h->hup_fd, EPOLL_CTL_ADD, r->fd, &ev);
     place(h, h->n_waiting++, r);
     sift(h, h->n_waiting - 1);
     if (r->deadline_ns < h->keeper_until_ns) tt_keeper_poke(h);
     return true;
 }
 
-/* r is out of the heap, under the lock that is still held. */
-static void resume(tt_http *h, tt_req *r) {
-    (void)epoll_ctl(h->hup_fd, EPOLL_CTL_DEL, r->fd, NULL);
-    h->by_fd[r->fd] = NULL;
+/* r is out of the heap, under the lock that is still held: its resumption is the caller's, and nobody else's. */
+static void take_out(tt_http *h, tt_req *r) {
+    h->by_fd[r->fd].waiter = NULL;
     r->state = REQ_WOKEN;
+}
+
+static void resume(tt_http *h, tt_req *r) {
+    take_out(h, r);
     MHD_resume_connection(r->conn);
 }
 
@@ -150,19 +173,28 @@ static void wait_end(tt_http *h, tt_req *r) {
 
 void tt_wait_changed(void *ctx) {
     tt_http *h = ctx;
+    tt_req *woken = NULL, **last = &woken;
     pthread_mutex_lock(&h->lock);
     size_t kept = 0;
     for (size_t i = 0; i < h->n_waiting; i++) {
         tt_req *r = h->heap[i];
-        if (tt_board_has_news(h->board, &r->query))
-            resume(h, r);
-        else
+        if (tt_board_has_news(h->board, &r->query)) {
+            take_out(h, r);
+            *last = r;
+            last = &r->next_job;
+        } else
             place(h, kept++, r);
     }
+    *last = NULL;
     bool fewer = kept < h->n_waiting;
     h->n_waiting = kept;
     for (size_t i = fewer ? kept / 2 : 0; i-- > 0;) sift(h, i);
     pthread_mutex_unlock(&h->lock);
+    /* Without the lock: the first of them ask again before the last are resumed. */
+    for (tt_req *r = woken, *next; r; r = next) {
+        next = r->next_job; /* once it is resumed it may be answered and gone */
+        MHD_resume_connection(r->conn);
+    }
 }
 
 void tt_wait_release_all(tt_http *h) {
@@ -189,18 +221,23 @@ static char *question_key(const tt_board_query *q, uint64_t *ret_hash) {
     return key;
 }
 
-static enum MHD_Result answer(tt_req *r) {
+/* `waited`: until now, which the board is still to hear. */
+static enum MHD_Result answer(tt_req *r, bool waited) {
     tt_http *h = r->h;
     const tt_board_query *q = &r->query;
     int64_t now = tt_now_ns();
     if (!tt_board_is_open(h->board)) {
+        if (waited) tt_board_heard(h->board, q, TT_BOARD_WAITED, (tt_time){now});
         tt_reply_problem(r, 503, "trimtab has just started and has not decided yet: keep what you have and ask again");
         tt_reply_header(r, "Retry-After", "1");
         return tt_reply_send(r);
     }
     uint64_t hash, generation = tt_board_generation(h->board);
     char *key = question_key(q, &hash);
-    if (!key) return MHD_NO;
+    if (!key) {
+        if (waited) tt_board_heard(h->board, q, TT_BOARD_WAITED, (tt_time){now});
+        return MHD_NO;
+    }
     tt_cached_answer *slot = &h->cache[hash % CACHE_SLOTS];
     enum MHD_Result sent = MHD_NO;
     pthread_mutex_lock(&h->cache_lock);
@@ -209,8 +246,9 @@ static enum MHD_Result answer(tt_req *r) {
     pthread_mutex_unlock(&h->cache_lock);
     if (hit) {
         free(key);
-        tt_board_heard(h->board, q, TT_BOARD_TOLD, (tt_time){now});
+        tt_board_heard(h->board, q, TT_BOARD_TOLD | (waited ? TT_BOARD_WAITED : 0u), (tt_time){now});
     } else {
+        if (waited) tt_board_heard(h->board, q, TT_BOARD_WAITED, (tt_time){now});
         tt_buf out;
         tt_buf_init(&out, 16 << 20);
         tt_board_answer_json(h->board, q, (tt_time){now}, tt_app_wall_ms(h->app), &out);
@@ -241,21 +279,21 @@ void tt_wait_free_cache(tt_http *h) {
 
 enum MHD_Result tt_wait_step(tt_req *r) {
     tt_http *h = r->h;
-    if (r->state == REQ_WOKEN) {
-        tt_board_heard(h->board, &r->query, TT_BOARD_WAITED, (tt_time){tt_now_ns()});
-    } else {
+    bool waited = r->state == REQ_WOKEN;
+    if (!waited) {
         if (!read_query(r)) return tt_reply_send(r);
-        tt_board_heard(h->board, &r->query, TT_BOARD_ASKED, (tt_time){tt_now_ns()});
+        tt_time now = {tt_now_ns()};
         if (r->wait_ns > 0 && r->query.service.n && !r->head) {
             /* Asked and suspended under one lock: a change comes either before the question or finds the waiter. */
             pthread_mutex_lock(&h->lock);
-            bool waits = !h->stopping && !tt_board_has_news(h->board, &r->query) && wait_begin(r);
+            bool waits = !tt_board_ask(h->board, &r->query, now) && !h->stopping && wait_begin(r);
             pthread_mutex_unlock(&h->lock);
             if (waits) return MHD_YES;
-        }
+        } else
+            tt_board_heard(h->board, &r->query, TT_BOARD_ASKED, now);
     }
     r->state = REQ_READING;
-    return answer(r);
+    return answer(r, waited);
 }
 
 /* --- the keeper --- */
@@ -286,8 +324,9 @@ static void *keep(void *ctx) {
             if (events[i].data.fd == h->keeper_fd) {
                 uint64_t drained;
                 (void)!read(h->keeper_fd, &drained, sizeof drained);
-            } else if (fd < h->cap_fds && h->by_fd[fd]) {
-                wait_end(h, h->by_fd[fd]); /* should the number be another's by now, that one is answered early */
+            } else if (fd < h->cap_fds) {
+                h->by_fd[fd].hung_up = true;
+                if (h->by_fd[fd].waiter) wait_end(h, h->by_fd[fd].waiter); /* should the number be another's by now, that one is answered early */
             }
         }
     }

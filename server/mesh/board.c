@@ -39,10 +39,7 @@ void tt_board_on_change(tt_board *b, void (*changed)(void *ctx), void *ctx) {
 }
 
 bool tt_board_is_open(tt_board *b) {
-    pthread_mutex_lock(&b->lock);
-    bool open = b->open;
-    pthread_mutex_unlock(&b->lock);
-    return open;
+    return atomic_load(&b->open);
 }
 
 uint64_t tt_board_generation(tt_board *b) {
@@ -137,19 +134,18 @@ static uint64_t newest_for(tt_board *b, const tt_board_query *q) {
     return newest;
 }
 
+static bool has_news(tt_board *b, const tt_board_query *q) {
+    if (!b->open) return false;
+    if (q->service.n == 0 || q->epoch != b->epoch || newest_for(b, q) > q->version) return true;
+    const board_site *site = q->instance.n ? board_site_of(b, q->service, q->dc, false) : NULL;
+    if (!site || !site->limited) return false;
+    const board_agent *a = board_agent_of(b, q->service, q->dc, q->instance, false, (tt_time){0});
+    return a && a->told && a->told != site->announced;
+}
+
 bool tt_board_has_news(tt_board *b, const tt_board_query *q) {
     pthread_mutex_lock(&b->lock);
-    bool news = false;
-    if (b->open) {
-        news = q->service.n == 0 || q->epoch != b->epoch || newest_for(b, q) > q->version;
-        if (!news && q->instance.n) {
-            const board_site *site = board_site_of(b, q->service, q->dc, false);
-            if (site && site->limited) {
-                const board_agent *a = board_agent_of(b, q->service, q->dc, q->instance, false, (tt_time){0});
-                news = a && a->told && a->told != site->announced;
-            }
-        }
-    }
+    bool news = has_news(b, q);
     pthread_mutex_unlock(&b->lock);
     return news;
 }
@@ -238,22 +234,32 @@ void board_agent_enforces(tt_board *b, board_agent *a, uint64_t epoch, uint64_t 
     b->acks_stale = true;
 }
 
-void tt_board_heard(tt_board *b, const tt_board_query *q, tt_board_word word, tt_time now) {
-    if (q->service.n == 0 || q->instance.n == 0) return;
-    pthread_mutex_lock(&b->lock);
-    board_agent *a = board_agent_of(b, q->service, q->dc, q->instance, true, now);
-    if (a) {
-        a->heard = now;
-        if (word == TT_BOARD_ASKED) {
-            set_calls(b, a, q);
-            /* A query says what its sender has; it says nothing about a refusal, which a report does. */
-            board_agent_enforces(b, a, q->epoch, q->version, tt_sv_of(a->refused));
-        }
-        if (word == TT_BOARD_WAITS) a->waiting++;
-        if (word == TT_BOARD_WAITED && a->waiting) a->waiting--;
-        if (word == TT_BOARD_TOLD) a->told = a->site->announced;
+static void heard(tt_board *b, const tt_board_query *q, unsigned words, tt_time now) {
+    board_agent *a = q->service.n && q->instance.n ? board_agent_of(b, q->service, q->dc, q->instance, true, now) : NULL;
+    if (!a) return;
+    a->heard = now;
+    if (words & TT_BOARD_ASKED) {
+        set_calls(b, a, q);
+        /* A query says what its sender has; it says nothing about a refusal, which a report does. */
+        board_agent_enforces(b, a, q->epoch, q->version, tt_sv_of(a->refused));
     }
+    if (words & TT_BOARD_WAITS) a->waiting++;
+    if (words & TT_BOARD_WAITED && a->waiting) a->waiting--;
+    if (words & TT_BOARD_TOLD) a->told = a->site->announced;
+}
+
+void tt_board_heard(tt_board *b, const tt_board_query *q, unsigned words, tt_time now) {
+    pthread_mutex_lock(&b->lock);
+    heard(b, q, words, now);
     pthread_mutex_unlock(&b->lock);
+}
+
+bool tt_board_ask(tt_board *b, const tt_board_query *q, tt_time now) {
+    pthread_mutex_lock(&b->lock);
+    heard(b, q, TT_BOARD_ASKED, now);
+    bool news = has_news(b, q);
+    pthread_mutex_unlock(&b->lock);
+    return news;
 }
 
 static void drop_silent(tt_board *b, tt_time now) {

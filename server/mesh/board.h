@@ -25,11 +25,13 @@ typedef struct {
     tt_sv calls[32];
     uint64_t epoch, version;
 } tt_board_query;
-/* What the way in tells about a caller with service and instance: it asked, its query began or stopped to wait, it was told the answer. */
-typedef enum { TT_BOARD_ASKED, TT_BOARD_WAITS, TT_BOARD_WAITED, TT_BOARD_TOLD } tt_board_word;
-void tt_board_heard(tt_board *b, const tt_board_query *q, tt_board_word word, tt_time now);
+/* What the way in tells about a caller with service and instance: it asked, its query began or stopped to wait, it was told the answer. Several at once
+ * by `|`. */
+enum { TT_BOARD_ASKED = 1, TT_BOARD_WAITS = 2, TT_BOARD_WAITED = 4, TT_BOARD_TOLD = 8 };
+void tt_board_heard(tt_board *b, const tt_board_query *q, unsigned words, tt_time now);
 /* True when the caller should be answered now rather than wait. Never before the board is open. */
 bool tt_board_has_news(tt_board *b, const tt_board_query *q);
+bool tt_board_ask(tt_board *b, const tt_board_query *q, tt_time now); /* TT_BOARD_ASKED, then whether there is news */
 void tt_board_answer_json(tt_board *b, const tt_board_query *q, tt_time now, int64_t wall_ms, tt_buf *out);
 
 /* A load report (docs/contract.md). false and *err with the field when malformed; nothing is half taken. */

@@ -82,7 +82,7 @@ struct board_agent {
 struct tt_board {
     pthread_mutex_t lock;
     uint64_t epoch;
-    bool open;
+    _Atomic bool open; /* once it is, it stays */
     _Atomic uint64_t generation;
     void (*changed)(void *ctx);
     void *changed_ctx;
