@@ -371,6 +371,84 @@ static void step_alert(tt_engine *e, tt_anomaly *a) {
     if (a->state == TT_AN_CLEARING && since >= d->clear_ns) clear_it(e, a);
 }
 
+/* ---- saved and restored ---- */
+
+static void put_age(tt_buf *b, const char *name, tt_time t, tt_time now) {
+    if (t.ns)
+        tt_buf_printf(b, ",\"%s\":%lld", name, (long long)tt_since(now, t));
+    else
+        tt_buf_printf(b, ",\"%s\":null", name);
+}
+
+void tt_anomalies_save(const tt_engine *e, tt_time now, tt_buf *b) {
+    bool first = true;
+    for (uint32_t i = 0; i < e->n_anomalies; i++) {
+        const tt_anomaly *a = &e->anomalies[i];
+        if (!a->used) continue;
+        tt_buf_put(b, first ? TT_SV("{\"name\":") : TT_SV(",{\"name\":"));
+        first = false;
+        tt_buf_json_string(b, e->rules->anomalies[a->anomaly].name);
+        tt_buf_printf(b, ",\"hash\":%u,\"state\":\"%s\",\"since_wall_ms\":%lld,\"muted\":%s,\"alert_key\":", e->rules->anomalies[a->anomaly].hash,
+                      tt_anomaly_state_name(a->state), (long long)a->since_wall.ms, a->muted ? "true" : "false");
+        tt_buf_json_string(b, tt_sv_of(a->alert_key));
+        put_age(b, "since", a->since, now);
+        put_age(b, "first_sample", a->first_sample, now);
+        put_age(b, "last_sample", a->last_sample, now);
+        tt_buf_put(b, TT_SV(",\"labels\":{"));
+        for (uint32_t k = 0; k < a->labels.n; k++) {
+            if (k) tt_buf_put(b, TT_SV(","));
+            tt_buf_json_string(b, a->labels.l[k].name);
+            tt_buf_put(b, TT_SV(":"));
+            tt_buf_json_string(b, a->labels.l[k].value);
+        }
+        tt_buf_put(b, TT_SV("}}"));
+    }
+}
+
+static tt_sv text_of(const tt_doc *d, const char *key) {
+    const tt_doc *v = tt_doc_get(d, tt_sv_of(key));
+    return v && v->kind == TT_DOC_SCALAR ? v->text : (tt_sv){NULL, 0};
+}
+
+static double number_of(const tt_doc *d, const char *key) {
+    double v = 0;
+    return tt_parse_number(text_of(d, key), &v) ? v : 0;
+}
+
+static tt_time age_of(const tt_doc *d, const char *key, tt_time now) {
+    double v;
+    return tt_parse_number(text_of(d, key), &v) && v >= 0 && v < 1e17 ? (tt_time){now.ns - (int64_t)v} : (tt_time){0};
+}
+
+void tt_anomaly_restore(tt_engine *e, const tt_doc *saved, tt_time now) {
+    tt_sv name = text_of(saved, "name");
+    uint32_t k = 0;
+    while (k < e->rules->n_anomalies && !(tt_sv_eq(e->rules->anomalies[k].name, name) && number_of(saved, "hash") == e->rules->anomalies[k].hash)) k++;
+    if (k == e->rules->n_anomalies) return; /* the rules are others now */
+    const tt_anomaly_def *d = &e->rules->anomalies[k];
+    tt_label l[TT_LABELS_MAX];
+    size_t n = tt_labels_read(tt_doc_get(saved, TT_SV("labels")), l);
+    char key[TT_NAME_MAX];
+    tt_copy_text(key, sizeof key, text_of(saved, "alert_key"));
+    if ((d->kind == TT_ANOMALY_ALERT) != (key[0] != 0)) return;
+    int state = -1;
+    for (int i = 0; i <= TT_AN_CLEARING; i++)
+        if (tt_sv_eq(text_of(saved, "state"), tt_sv_of(tt_anomaly_state_name((tt_anomaly_state)i)))) state = i;
+    tt_labels copy;
+    if (state < 0 || !tt_labels_copy(&copy, l, n)) return;
+    /* What it is about is missing until it is told again: unknown, so all stays as it was. */
+    bool there = key[0] || (d->kind == TT_ANOMALY_ABSENT && n == 0) || tt_series_expect(e, d->signal, l, n);
+    tt_anomaly *a = there && !find(e, k, &copy, key) ? add(e, k, &copy, key) : NULL;
+    tt_labels_free(&copy);
+    if (!a) return;
+    a->state = (tt_anomaly_state)state;
+    a->since = age_of(saved, "since", now);
+    a->first_sample = age_of(saved, "first_sample", now);
+    a->last_sample = age_of(saved, "last_sample", now);
+    a->since_wall.ms = (int64_t)number_of(saved, "since_wall_ms");
+    a->muted = tt_sv_eq(text_of(saved, "muted"), TT_SV("true"));
+}
+
 /* ---- new rules ---- */
 
 static bool reads_the_same(const tt_expr *x, const int to[]) {
@@ -430,6 +508,10 @@ void tt_anomalies_step(tt_engine *e, const tt_observations *obs) {
         }
         const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
         bool whole = d->kind == TT_ANOMALY_ABSENT && e->series.of_signal[d->signal] < 0; /* it is the series that is missing */
-        if (!(whole && a->labels.n == 0) && !tt_series_find(e, d->signal, &a->labels)) clear_it(e, a);
+        if ((whole && a->labels.n == 0) || tt_series_find(e, d->signal, &a->labels)) continue;
+        if (a->state == TT_AN_PENDING)
+            drop(e, a);
+        else
+            clear_it(e, a);
     }
 }

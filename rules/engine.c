@@ -143,6 +143,7 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     if (e->started) e->tick_ns = obs->now.ns > e->now.ns ? tt_since(obs->now, e->now) : 0;
     if (obs->now.ns > e->now.ns || !e->started) e->now = obs->now;
     e->wall = obs->wall;
+    if (e->saved_wall.ms) tt_memory_wake(e);
     if (!e->started) e->series_since = e->now;
     if (!e->started)
         for (uint32_t i = 0; i < e->n_sites; i++)

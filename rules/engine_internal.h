@@ -392,6 +392,8 @@ struct tt_engine {
     tt_decision *out_decisions;
     uint32_t n_out, cap_out;
     uint64_t version;
+    tt_wall saved_wall;  /* of the state that was restored, until the first tick; 0: none */
+    tt_time restored_at;
     bool reissue; /* restored: every decision goes out anew */
 
     tt_event *events;
@@ -416,6 +418,7 @@ void tt_series_take(tt_engine *e, const tt_observations *obs);
 int64_t tt_series_max_age(const tt_engine *e, uint32_t signal);
 tt_quality tt_series_quality(const tt_engine *e, const tt_series *s);
 void *tt_series_track(const tt_series *s, const tt_track_def *d); /* what it remembers for that */
+tt_series *tt_series_expect(tt_engine *e, uint32_t signal, const tt_label labels[], size_t n); /* one that was there: no_data until it is told. NULL: no room */
 tt_series *tt_series_find(tt_engine *e, uint32_t signal, const tt_labels *labels);
 /* The newest series of a signal whose labels say this service and dc (empty: don't say), -1: none; tt_series.next goes on. */
 int32_t tt_series_at(const tt_engine *e, uint32_t signal, tt_sv service, tt_sv dc);
@@ -466,7 +469,15 @@ void tt_trigger_detail(const tt_engine *e, const tt_anomaly *a, tt_buf *out);
 void tt_trigger_say(const tt_engine *e, const tt_anomaly *a, tt_buf *out);
 tt_where tt_where_of(const tt_labels *l);
 
+/* ---- memory.c: what is remembered, and what is wrong, in the saved state ---- */
+void tt_memory_save(const tt_engine *e, tt_time now, tt_buf *out); /* members of an object, each behind a comma */
+void tt_memory_restore(tt_engine *e, const tt_doc *saved, tt_time now);
+void tt_memory_wake(tt_engine *e); /* in the first tick: the time between saving and restoring has passed for seasons and budgets too */
+size_t tt_labels_read(const tt_doc *map, tt_label ret[TT_LABELS_MAX]); /* views into the document */
+
 /* ---- anomaly.c ---- */
+void tt_anomalies_save(const tt_engine *e, tt_time now, tt_buf *out); /* members of a list */
+void tt_anomaly_restore(tt_engine *e, const tt_doc *saved, tt_time now);
 void tt_anomalies_step(tt_engine *e, const tt_observations *obs);
 /* After e->rules are new: those whose definition is the same go on, matched with the new plans; the others are gone. `to` as in tt_series_move. */
 void tt_anomalies_move(tt_engine *e, const tt_rules *old, const int to[]);

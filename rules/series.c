@@ -362,8 +362,20 @@ static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
     return s;
 }
 
+tt_series *tt_series_expect(tt_engine *e, uint32_t signal, const tt_label labels[], size_t n) {
+    tt_measurement m = {.signal = signal, .n_labels = n};
+    memcpy(m.labels, labels, n * sizeof labels[0]);
+    tt_series *s = find_or_add(e, &m);
+    if (!s || s->at.ns) return s;
+    /* Nobody has told it in this round. */
+    e->series.of[signal].n_told -= s->round == e->series.round[signal];
+    s->round = e->series.round[signal] - 1;
+    return s;
+}
+
 static void set_quality(tt_engine *e, tt_series *s, tt_quality q) {
-    if (q != TT_Q_OK && s->quality == TT_Q_OK) s->since = e->now;
+    /* Gone is what a good answer does not hold: the time before it is the source's. */
+    if (q != TT_Q_OK && (s->quality == TT_Q_OK || (s->quality == TT_Q_SOURCE_DOWN && q != s->quality))) s->since = e->now;
     uint32_t *n_ok = &e->series.of[s->signal].n_ok;
     *n_ok = *n_ok + (q == TT_Q_OK) - (s->quality == TT_Q_OK);
     s->quality = q;
@@ -376,7 +388,7 @@ static void forget(tt_engine *e, uint32_t signal) {
     while (*link >= 0) {
         int32_t at = *link;
         tt_series *s = &t->s[at];
-        if (s->quality == TT_Q_OK || tt_since(e->now, s->since) < forget_ns) {
+        if (s->quality == TT_Q_OK || s->quality == TT_Q_SOURCE_DOWN || tt_since(e->now, s->since) < forget_ns) {
             link = &s->next_of_signal;
             continue;
         }

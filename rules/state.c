@@ -210,7 +210,9 @@ void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
         if (i) tt_buf_put(b, TT_SV(","));
         put_record(&e->records[i], b);
     }
-    tt_buf_put(b, TT_SV("]}"));
+    tt_buf_put(b, TT_SV("]"));
+    tt_memory_save(e, now, b);
+    tt_buf_put(b, TT_SV("}"));
 }
 
 /* ---- reading ---- */
@@ -441,6 +443,7 @@ bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *e
         tt_copy_text(e->frozen_by, sizeof e->frozen_by, text(f, "by"));
         tt_copy_text(e->frozen_reason, sizeof e->frozen_reason, text(f, "reason"));
     }
+    tt_memory_restore(e, saved, now);
     e->reissue = true;
     tt_loops_gather(e);
     return true;

@@ -21,27 +21,28 @@ tt_where tt_where_of(const tt_labels *l) {
 typedef struct {
     const tt_engine *e;
     tt_where where;
-    double first;
-    bool first_known, first_seen;
+    int driver;
+    tt_reading own; /* of the driver */
+    bool own_seen;
 } reader;
 
 static bool read_signal(void *ctx, int signal, double *ret) {
     reader *r = ctx;
     tt_reading v = tt_read_signal(r->e, signal, &r->where);
-    if (!r->first_seen) {
-        r->first_seen = true;
-        r->first_known = v.known;
-        r->first = v.value;
+    if (signal == r->driver) {
+        r->own = v;
+        r->own_seen = true;
     }
     if (v.known) *ret = v.value;
     return v.known;
 }
 
 static void judge_when(const tt_engine *e, const tt_anomaly_def *d, const tt_series *driver, tt_verdict *v) {
-    reader r = {.e = e, .where = tt_where_of(&driver->labels)};
+    reader r = {.e = e, .where = tt_where_of(&driver->labels), .driver = (int)d->signal};
     v->when = tt_expr_eval(d->when, read_signal, &r);
-    v->value_known = r.first_known;
-    v->value = r.first;
+    if (!r.own_seen) r.own = tt_read_signal(e, r.driver, &r.where); /* it stands in a call only */
+    v->value_known = r.own.known;
+    v->value = r.own.value;
     v->clear = d->clear ? tt_expr_eval(d->clear, read_signal, &r) : negated(v->when);
     if (v->when == TT_TRUE) v->clear = TT_FALSE;
 }

@@ -105,9 +105,9 @@ static void tick(hand *h) {
     static tt_poll polls[TT_SIGNALS_MAX];
     static tt_ack acks[64];
     tt_observations obs = {0};
-    h->elapsed_ns += TT_SECONDS(1);
+    h->elapsed_ns += h->step_ns ? h->step_ns : TT_SECONDS(1);
     obs.now.ns = boot_ns + h->elapsed_ns;
-    obs.wall.ms = wall_ms + h->elapsed_ns / 1000000;
+    obs.wall.ms = wall_ms + h->elapsed_ns / 1000000 + h->asleep_ms;
     for (uint32_t i = 0; i < h->rules->n_signals; i++) polls[obs.n_polls++] = (tt_poll){.signal = i, .answered = true};
     for (size_t i = 0; i < h->n_values; i++) {
         const hand_value *v = &h->values[i];
@@ -249,5 +249,12 @@ const char *hand_summary(hand *h) {
     tt_buf b;
     tt_buf_init(&b, 1 << 20);
     tt_engine_summary_json(h->engine, &b);
+    return keep(&b);
+}
+
+const char *hand_anomalies(hand *h) {
+    tt_buf b;
+    tt_buf_init(&b, 1 << 20);
+    tt_engine_anomalies_json(h->engine, &b);
     return keep(&b);
 }

@@ -22,6 +22,8 @@ struct hand {
     tt_rules *rules;
     tt_engine *engine;
     int64_t elapsed_ns;
+    int64_t step_ns;    /* between ticks; 0: a second */
+    int64_t asleep_ms;  /* what the clock on the wall went on while the process and the clock of durations stood */
     hand_value values[HAND_VALUES];
     size_t n_values;
     tt_outcome out;
@@ -54,5 +56,6 @@ void hand_hush(hand *h); /* forgets what was said */
 const char *hand_loops(hand *h);
 const char *hand_plans(hand *h);
 const char *hand_summary(hand *h);
+const char *hand_anomalies(hand *h);
 
 #endif
