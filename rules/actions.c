@@ -68,7 +68,7 @@ static bool is_well(const tt_site *s) {
 }
 
 static tt_where at_site(const tt_engine *e, const tt_site *s, tt_sv service) {
-    return (tt_where){service, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL};
+    return (tt_where){service, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL, 0};
 }
 
 static void learn_p99(tt_engine *e, tt_site *s) {

@@ -31,7 +31,7 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
     tt_series_init(&e->series, cfg->max_series);
     bool ok = e->records && e->anomalies && e->loops && e->slots && e->out_decisions && e->events &&
               tt_sites_build(e, rules, &e->groups, &e->sites, &e->n_sites);
-    ok = ok && tt_sites_enlist(&e->sites_by_name, rules, e->sites, e->n_sites);
+    ok = ok && tt_sites_enlist(e, &e->sites_by_name, rules, e->sites, e->n_sites);
     if (!ok) {
         tt_engine_free(e);
         return NULL;
@@ -94,15 +94,14 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     uint32_t n;
     if (!tt_sites_build(e, rules, &groups, &sites, &n)) return;
     tt_index by_name = {0};
-    if (!tt_sites_enlist(&by_name, rules, sites, n)) {
-        tt_index_free(&by_name);
+    if (!tt_sites_enlist(e, &by_name, rules, sites, n)) {
         free(groups);
         free(sites);
         return;
     }
+    tt_sites_delist(e, &e->sites_by_name, e->sites, e->n_sites);
     free(e->groups);
     free(e->sites);
-    tt_index_free(&e->sites_by_name);
     e->sites_by_name = by_name;
     e->groups = groups;
     e->sites = sites;

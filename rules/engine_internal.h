@@ -38,34 +38,47 @@ typedef enum { TT_LOAD_SIGNALS(TT_AS_LOAD) TT_LOAD_COUNT } tt_load_signal;
 /* ---- series ---- */
 
 typedef struct {
+    tt_label *l; /* sorted by name; one block with its text, the owner's */
     uint32_t n;
     uint32_t names; /* hash of the names alone */
     uint64_t hash;
-    tt_label *l; /* sorted by name; one block with its text, the owner's */
 } tt_labels;
 
+/* Every tick reads and writes the first 64 bytes of each, a cache line; the table puts it where one begins. */
 typedef struct tt_series {
     double value;
-    tt_time at, prev_at; /* of the newest ok sample and the one before */
+    tt_time at;          /* of the newest ok sample */
     int64_t window_ns;   /* of the newest */
-    tt_time since;       /* not ok since */
     uint32_t signal;
     uint32_t round;      /* of the poll that last held it */
     tt_quality quality;  /* as the source said; stale is found when read */
-    bool used;
-    uint32_t set;
-    tt_labels labels;    /* the set's */
+    uint32_t place;      /* the set's */
     int32_t next_of_signal;
-    int32_t next, prev;                       /* of the same signal, service and dc, newest first; -1 ends */
-    int32_t next_of_service, prev_of_service; /* of the same signal and service */
-    void *memory;                             /* what its tracks remember; NULL for most */
+    int32_t next;        /* of the same signal and place, newest first; -1 ends */
+    tt_labels labels;    /* the set's */
+    tt_time since;       /* not ok since */
+    void *memory;        /* what its tracks remember; NULL for most */
+    uint32_t set;
+    int32_t prev, next_of_service, prev_of_service; /* next_of_service: of the same signal and service */
+    bool used;
+    char fill[23];
 } tt_series;
+_Static_assert(sizeof(tt_series) == 128, "two cache lines");
+
+/* A service at a data center; either may be empty. Held by sets of labels and by sites. */
+typedef struct {
+    char *text; /* of both views */
+    tt_sv service, dc;
+    uint32_t n_holders; /* 0: free, `next` is the next such */
+    uint32_t next;
+} tt_place;
 
 /* One set of labels, shared by the series of several signals. */
 typedef struct {
     tt_labels labels;
     tt_sv service, dc, instance, priority; /* views; p is NULL where the label is missing */
-    uint32_t n_series;                     /* 0: free, `next` is the next such */
+    uint32_t place;
+    uint32_t n_series; /* 0: free, `next` is the next such */
     uint32_t next;
 } tt_label_set;
 
@@ -80,13 +93,17 @@ typedef struct {
 
 typedef struct {
     tt_series *s;
+    void *block; /* that s lies in */
     uint32_t n, cap, max, n_used;
     tt_label_set *sets;
     uint32_t n_sets, cap_sets, free_set;
-    tt_index by_labels;  /* series by (signal, labels) */
-    tt_index by_place;   /* the newest series of each (signal, service, dc) */
-    tt_index by_service; /* the newest of each (signal, service) */
-    tt_index by_set;     /* label sets */
+    tt_place *places;
+    uint32_t n_places, cap_places, free_place;
+    tt_index by_labels;     /* series by (signal, labels) */
+    tt_index by_place;      /* the newest series of each (signal, place) */
+    tt_index by_service;    /* the newest of each (signal, service) */
+    tt_index by_set;        /* label sets */
+    tt_index by_place_name; /* places */
     tt_signal_series of[TT_SIGNALS_MAX];
     int32_t of_signal[TT_SIGNALS_MAX]; /* newest */
     uint32_t round[TT_SIGNALS_MAX];
@@ -183,6 +200,7 @@ typedef struct {
     uint32_t next_of_loop; /* tt_loop_sites: 1 + index, 0 ends */
     uint32_t n_closure;
     uint32_t closure[TT_CLOSURE_MAX];
+    uint32_t place[TT_CLOSURE_MAX];     /* of each of them at this dc, held */
     tt_load load;
     tt_time judged_at;        /* sample time last looked at by the law */
     tt_time looked_at;        /* tick in which it did */
@@ -422,15 +440,28 @@ tt_series *tt_series_expect(tt_engine *e, uint32_t signal, const tt_label labels
 tt_series *tt_series_find(tt_engine *e, uint32_t signal, const tt_labels *labels);
 /* The newest series of a signal whose labels say this service and dc (empty: don't say), -1: none; tt_series.next goes on. */
 int32_t tt_series_at(const tt_engine *e, uint32_t signal, tt_sv service, tt_sv dc);
+
+/* ---- labels.c ---- */
+uint64_t tt_labels_hash(const tt_label *l, size_t n);
+bool tt_labels_are(const tt_labels *a, const tt_label *b, size_t n); /* in any order */
 bool tt_labels_copy(tt_labels *to, const tt_label *from, size_t n); /* sorted, hashed */
 bool tt_labels_eq(const tt_labels *a, const tt_labels *b);
 void tt_labels_free(tt_labels *l);
 tt_sv tt_labels_get(const tt_labels *l, tt_sv name);
+/* Indexes of sets and places, TT_NOWHERE when memory is out; what is held is released as often. */
+uint32_t tt_label_set_hold(tt_series_table *t, const tt_label *l, size_t n, uint64_t hash);
+void tt_label_set_release(tt_series_table *t, uint32_t at);
+uint32_t tt_place_find(const tt_series_table *t, tt_sv service, tt_sv dc); /* TT_NOWHERE: nobody holds it */
+uint32_t tt_place_hold(tt_series_table *t, tt_sv service, tt_sv dc);
+void tt_place_release(tt_series_table *t, uint32_t at);
+
+/* ---- series.c, reading ---- */
 uint64_t tt_hash_bytes(uint64_t h, const void *p, size_t n);
 
 typedef struct {
     tt_sv service, dc, instance, priority; /* empty: any, folded by the signal's `across` */
     const tt_labels *more;                 /* further labels that must agree where the series has them; may be NULL */
+    uint32_t place;                        /* 1 + index of service and dc, for who has it at hand; 0: it is looked for */
 } tt_where;
 typedef struct {
     bool known;
@@ -441,6 +472,7 @@ typedef struct {
     int64_t window_ns; /* the longest of those folded */
 } tt_reading;
 tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *where); /* or a call of an expression, from TT_EXPR_CALL */
+tt_where tt_series_where(const tt_engine *e, const tt_series *s); /* what has its labels */
 /* The same as an expression's reader: tt_expr_eval(x, tt_look_read, &(tt_look){e, where}). */
 typedef struct {
     const tt_engine *e;
@@ -504,7 +536,9 @@ tt_loop *tt_loop_on_instance(const tt_engine *e, const char *service, const char
 void tt_anomaly_enlist(tt_engine *e, tt_anomaly *a); /* after its matches are set, before they change */
 void tt_anomaly_delist(tt_engine *e, const tt_anomaly *a);
 tt_anomaly *tt_anomaly_asking(const tt_engine *e, const tt_target *t, const tt_anomaly *after); /* whose plan would act there; in their order */
-bool tt_sites_enlist(tt_index *ix, const tt_rules *rules, const tt_site *sites, uint32_t n);
+/* Puts sites into an empty index and holds their places. false: memory is out, nothing is held. */
+bool tt_sites_enlist(tt_engine *e, tt_index *ix, const tt_rules *rules, tt_site *sites, uint32_t n);
+void tt_sites_delist(tt_engine *e, tt_index *ix, const tt_site *sites, uint32_t n);
 tt_site *tt_site_of(tt_engine *e, const char *service, const char *dc);
 /* Notes what each loop drives. What joins a loop later is found after the next time: at the end of each tick, and before loops step. */
 void tt_loops_gather(tt_engine *e);
@@ -515,6 +549,7 @@ tt_group *tt_loop_groups(const tt_engine *e, const tt_loop *l, const tt_group *a
 bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **groups, tt_site **sites, uint32_t *n_sites);
 void tt_sites_look(tt_engine *e);
 double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **ret_source); /* level 0; 0: unknown */
+tt_where tt_site_where(const tt_engine *e, const tt_site *s, uint32_t c); /* of what its closure names c-th: 0, the site itself */
 double tt_home_share(const tt_engine *e, const tt_site *s);
 const char *tt_service_cname(const tt_engine *e, uint32_t service);
 const char *tt_dc_cname(const tt_engine *e, const tt_site *s);

@@ -5,19 +5,6 @@
 
 enum { CAP_MIN = 16 };
 
-uint64_t tt_hash_text(uint64_t h, tt_sv text) {
-    const char *p = text.p;
-    size_t n = text.n;
-    uint64_t w;
-    for (; n >= sizeof w; p += sizeof w, n -= sizeof w) {
-        memcpy(&w, p, sizeof w);
-        h = tt_hash_mix(h, w);
-    }
-    w = 0;
-    if (n) memcpy(&w, p, n);
-    return tt_hash_mix(tt_hash_mix(h, w), text.n); /* the length: or a text and the same with zeros behind it would be one */
-}
-
 static void place(tt_index *ix, tt_index_entry e) {
     uint32_t mask = ix->cap - 1, i = e.tag & mask;
     while (ix->e[i].at) i = (i + 1) & mask;

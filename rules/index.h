@@ -4,6 +4,8 @@
 #ifndef TT_INDEX_H
 #define TT_INDEX_H
 
+#include <string.h>
+
 #include "base.h"
 
 typedef struct {
@@ -49,11 +51,39 @@ static inline uint32_t tt_index_first(const tt_index *ix, uint64_t hash, tt_inde
     return tt_index_next(w);
 }
 
+/* Brings what tt_index_first will look at closer. */
+static inline void tt_index_ahead(const tt_index *ix, uint64_t hash) {
+    if (ix->n) __builtin_prefetch(&ix->e[tt_index_tag(hash) & (ix->cap - 1)]);
+}
+/* What it will find most likely, key unseen; TT_NOWHERE: it will have to look further. */
+static inline uint32_t tt_index_guess(const tt_index *ix, uint64_t hash) {
+    if (!ix->n) return TT_NOWHERE;
+    uint32_t tag = tt_index_tag(hash);
+    const tt_index_entry *e = &ix->e[tag & (ix->cap - 1)];
+    return e->at && e->tag == tag ? e->at - 1 : TT_NOWHERE;
+}
+
 /* Hashes for it: of a number or a text, begun with `h`. Not for anything that is kept or shown. */
 static inline uint64_t tt_hash_mix(uint64_t h, uint64_t x) {
     h = (h ^ x) * 0x9e3779b97f4a7c15u;
     return h ^ (h >> 32);
 }
-uint64_t tt_hash_text(uint64_t h, tt_sv text);
+static inline uint64_t tt_hash_text(uint64_t h, tt_sv text) {
+    const char *p = text.p;
+    size_t n = text.n;
+    for (uint64_t w; n >= sizeof w; p += sizeof w, n -= sizeof w) {
+        memcpy(&w, p, sizeof w);
+        h = tt_hash_mix(h, w);
+    }
+    uint64_t rest = 0;
+    if (n >= 4) {
+        uint32_t a, b;
+        memcpy(&a, p, sizeof a);
+        memcpy(&b, p + n - sizeof b, sizeof b);
+        rest = (uint64_t)a << 32 | b;
+    } else if (n)
+        rest = (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 | (unsigned char)p[n - 1];
+    return tt_hash_mix(h, rest ^ (uint64_t)text.n << 56); /* the length: or a text and one that ends in a zero more would be one */
+}
 
 #endif

@@ -133,12 +133,31 @@ tt_anomaly *tt_anomaly_asking(const tt_engine *e, const tt_target *t, const tt_a
 
 /* ---- sites ---- */
 
-bool tt_sites_enlist(tt_index *ix, const tt_rules *rules, const tt_site *sites, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        const tt_service_def *d = &rules->services[sites[i].service];
-        if (!tt_index_add(ix, hash_place(d->name, d->dcs[sites[i].dc].name), i)) return false;
+static bool hold_places(tt_engine *e, const tt_rules *rules, tt_site *s) {
+    tt_sv dc = rules->services[s->service].dcs[s->dc].name;
+    for (uint32_t c = 0; c < s->n_closure; c++) {
+        s->place[c] = tt_place_hold(&e->series, rules->services[s->closure[c]].name, dc);
+        if (s->place[c] != TT_NOWHERE) continue;
+        while (c) tt_place_release(&e->series, s->place[--c]);
+        return false;
     }
     return true;
+}
+
+bool tt_sites_enlist(tt_engine *e, tt_index *ix, const tt_rules *rules, tt_site *sites, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        const tt_service_def *d = &rules->services[sites[i].service];
+        if (tt_index_add(ix, hash_place(d->name, d->dcs[sites[i].dc].name), i) && hold_places(e, rules, &sites[i])) continue;
+        tt_sites_delist(e, ix, sites, i);
+        return false;
+    }
+    return true;
+}
+
+void tt_sites_delist(tt_engine *e, tt_index *ix, const tt_site *sites, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t c = 0; c < sites[i].n_closure; c++) tt_place_release(&e->series, sites[i].place[c]);
+    tt_index_free(ix);
 }
 
 tt_site *tt_site_of(tt_engine *e, const char *service, const char *dc) {

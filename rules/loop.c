@@ -161,7 +161,7 @@ tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l) {
 /* ---- what the plan wants kept ---- */
 
 tt_where tt_loop_where(const tt_loop *l) {
-    return (tt_where){tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL};
+    return (tt_where){tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL, 0};
 }
 
 static void look_at_keeps(tt_engine *e, tt_loop *l) {

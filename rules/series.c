@@ -11,80 +11,28 @@ uint64_t tt_hash_bytes(uint64_t h, const void *p, size_t n) { /* FNV-1a */
     return h;
 }
 
-static const uint64_t seed_set = 1, seed_series = 2, seed_place = 3, seed_service = 4;
-
-/* Whatever the order: a set is added up. */
-static uint64_t hash_labels(const tt_label *l, size_t n) {
-    uint64_t h = 0;
-    for (size_t i = 0; i < n; i++) h += tt_hash_text(tt_hash_text(seed_set, l[i].name), l[i].value);
-    return h;
-}
-
-bool tt_labels_copy(tt_labels *to, const tt_label *from, size_t n) {
-    memset(to, 0, sizeof *to);
-    if (n > TT_LABELS_MAX) n = TT_LABELS_MAX;
-    size_t bytes = n * sizeof *to->l + 1;
-    for (size_t i = 0; i < n; i++) bytes += from[i].name.n + from[i].value.n;
-    to->l = malloc(bytes);
-    if (!to->l) return false;
-    to->n = (uint32_t)n;
-    to->hash = hash_labels(from, n);
-    for (size_t i = 0; i < n; i++) {
-        size_t at = i;
-        for (; at > 0 && tt_sv_cmp(to->l[at - 1].name, from[i].name) > 0; at--) to->l[at] = to->l[at - 1];
-        to->l[at] = from[i];
-        to->names += (uint32_t)tt_hash_text(seed_set, from[i].name);
-    }
-    char *p = (char *)(to->l + n);
-    for (size_t i = 0; i < n; i++) {
-        tt_sv *parts[2] = {&to->l[i].name, &to->l[i].value};
-        for (int k = 0; k < 2; k++) {
-            if (parts[k]->n) memcpy(p, parts[k]->p, parts[k]->n);
-            parts[k]->p = p;
-            p += parts[k]->n;
-        }
-    }
-    return true;
-}
-
-void tt_labels_free(tt_labels *l) {
-    free(l->l);
-    memset(l, 0, sizeof *l);
-}
-
-tt_sv tt_labels_get(const tt_labels *l, tt_sv name) {
-    for (uint32_t i = 0; i < l->n; i++)
-        if (tt_sv_eq(l->l[i].name, name)) return l->l[i].value;
-    return (tt_sv){NULL, 0};
-}
-
-static bool labels_eq(const tt_labels *a, const tt_label *b, size_t n) {
-    if (a->n != n) return false;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t k = 0;
-        while (k < a->n && !(tt_sv_eq(a->l[k].value, b[i].value) && tt_sv_eq(a->l[k].name, b[i].name))) k++;
-        if (k == a->n) return false;
-    }
-    return true;
-}
-
-bool tt_labels_eq(const tt_labels *a, const tt_labels *b) { return a->l == b->l || (a->hash == b->hash && labels_eq(a, b->l, b->n)); }
-
 /* ---- the table ---- */
+
+enum { TAKE_BATCH = 16, CACHE_LINE = 64 };
+static const uint64_t seed_series = 2, seed_place = 3, seed_service = 4;
 
 void tt_series_init(tt_series_table *t, uint32_t max) {
     memset(t, 0, sizeof *t);
     t->max = max < INT32_MAX ? max : INT32_MAX;
     for (int i = 0; i < TT_SIGNALS_MAX; i++) t->of_signal[i] = -1;
     t->free_list = -1;
-    t->free_set = TT_NOWHERE;
+    t->free_set = t->free_place = TT_NOWHERE;
 }
 
 void tt_series_free(tt_series_table *t) {
     for (uint32_t i = 0; i < t->n_sets; i++)
         if (t->sets[i].n_series) tt_labels_free(&t->sets[i].labels);
+    for (uint32_t i = 0; i < t->n_places; i++)
+        if (t->places[i].n_holders) free(t->places[i].text);
+    free(t->places);
+    tt_index_free(&t->by_place_name);
     for (uint32_t i = 0; i < t->n; i++) free(t->s[i].memory);
-    free(t->s);
+    free(t->block);
     free(t->sets);
     tt_index_free(&t->by_labels);
     tt_index_free(&t->by_place);
@@ -95,14 +43,12 @@ void tt_series_free(tt_series_table *t) {
 
 static uint64_t series_hash(uint32_t signal, uint64_t labels_hash) { return tt_hash_mix(labels_hash + seed_series, signal); }
 static uint64_t service_hash(uint32_t signal, tt_sv service) { return tt_hash_text(tt_hash_mix(seed_service, signal), service); }
-static uint64_t place_hash(uint32_t signal, tt_sv service, tt_sv dc) { return tt_hash_text(tt_hash_text(tt_hash_mix(seed_place, signal), service), dc); }
+static uint64_t place_hash(uint32_t signal, uint32_t place) { return tt_hash_mix((uint64_t)place << 32 | signal, seed_place); }
 
-static int32_t at_place(const tt_series_table *t, uint32_t signal, tt_sv service, tt_sv dc, uint64_t hash) {
+static int32_t at_place(const tt_series_table *t, uint32_t signal, uint32_t place) {
     tt_index_walk w;
-    for (uint32_t i = tt_index_first(&t->by_place, hash, &w); i != TT_NOWHERE; i = tt_index_next(&w)) {
-        const tt_label_set *x = &t->sets[t->s[i].set];
-        if (t->s[i].signal == signal && tt_sv_eq(x->service, service) && tt_sv_eq(x->dc, dc)) return (int32_t)i;
-    }
+    for (uint32_t i = tt_index_first(&t->by_place, place_hash(signal, place), &w); i != TT_NOWHERE; i = tt_index_next(&w))
+        if (t->s[i].signal == signal && t->s[i].place == place) return (int32_t)i;
     return -1;
 }
 
@@ -114,58 +60,20 @@ static int32_t of_service(const tt_series_table *t, uint32_t signal, tt_sv servi
 }
 
 int32_t tt_series_at(const tt_engine *e, uint32_t signal, tt_sv service, tt_sv dc) {
-    return at_place(&e->series, signal, service, dc, place_hash(signal, service, dc));
+    uint32_t place = tt_place_find(&e->series, service, dc);
+    return place == TT_NOWHERE ? -1 : at_place(&e->series, signal, place);
 }
 
 static tt_series *find(tt_series_table *t, uint32_t signal, const tt_label *l, size_t n, uint64_t hash) {
     tt_index_walk w;
     for (uint32_t i = tt_index_first(&t->by_labels, series_hash(signal, hash), &w); i != TT_NOWHERE; i = tt_index_next(&w)) {
         tt_series *s = &t->s[i];
-        if (s->signal == signal && s->labels.hash == hash && (s->labels.l == l || labels_eq(&s->labels, l, n))) return s;
+        if (s->signal == signal && (s->labels.l == l || tt_labels_are(&s->labels, l, n))) return s;
     }
     return NULL;
 }
 
 tt_series *tt_series_find(tt_engine *e, uint32_t signal, const tt_labels *labels) { return find(&e->series, signal, labels->l, labels->n, labels->hash); }
-
-static uint32_t add_set(tt_series_table *t, const tt_label *l, size_t n, uint64_t hash) {
-    tt_index_walk w;
-    for (uint32_t i = tt_index_first(&t->by_set, hash, &w); i != TT_NOWHERE; i = tt_index_next(&w))
-        if (labels_eq(&t->sets[i].labels, l, n)) return i;
-    if (t->free_set == TT_NOWHERE && t->n_sets == t->cap_sets) {
-        uint32_t cap = t->cap_sets ? t->cap_sets * 2 : 16;
-        tt_label_set *grown = realloc(t->sets, cap * sizeof *grown);
-        if (!grown) return TT_NOWHERE;
-        t->sets = grown;
-        t->cap_sets = cap;
-    }
-    uint32_t at = t->free_set != TT_NOWHERE ? t->free_set : t->n_sets;
-    tt_labels copy;
-    if (!tt_labels_copy(&copy, l, n)) return TT_NOWHERE;
-    if (!tt_index_add(&t->by_set, hash, at)) {
-        tt_labels_free(&copy);
-        return TT_NOWHERE;
-    }
-    tt_label_set *x = &t->sets[at];
-    if (at == t->n_sets)
-        t->n_sets++;
-    else
-        t->free_set = x->next;
-    *x = (tt_label_set){.labels = copy,
-                        .service = tt_labels_get(&copy, TT_SV("service")),
-                        .dc = tt_labels_get(&copy, TT_SV("dc")),
-                        .instance = tt_labels_get(&copy, TT_SV("instance")),
-                        .priority = tt_labels_get(&copy, TT_SV("priority"))};
-    return at;
-}
-
-static void drop_set(tt_series_table *t, uint32_t at) {
-    tt_label_set *x = &t->sets[at];
-    tt_index_drop(&t->by_set, x->labels.hash, at);
-    tt_labels_free(&x->labels);
-    *x = (tt_label_set){.next = t->free_set};
-    t->free_set = at;
-}
 
 static uint32_t level(const tt_label_set *x) { return (x->service.n ? 2u : 0u) | (x->dc.n ? 1u : 0u); }
 
@@ -187,9 +95,10 @@ static void leave_chain(tt_index *ix, uint64_t hash, uint32_t at, int32_t prev, 
 static bool enter(tt_series_table *t, uint32_t at) {
     tt_series *s = &t->s[at];
     const tt_label_set *x = &t->sets[s->set];
-    uint64_t labels = series_hash(s->signal, x->labels.hash), place = place_hash(s->signal, x->service, x->dc), service = service_hash(s->signal, x->service);
+    uint64_t labels = series_hash(s->signal, x->labels.hash), place = place_hash(s->signal, x->place), service = service_hash(s->signal, x->service);
+    s->place = x->place;
     s->prev = s->prev_of_service = -1;
-    s->next = at_place(t, s->signal, x->service, x->dc, place);
+    s->next = at_place(t, s->signal, x->place);
     s->next_of_service = of_service(t, s->signal, x->service, service);
     if (!tt_index_add(&t->by_labels, labels, at)) return false;
     if (!head_chain(&t->by_place, place, s->next, at)) {
@@ -221,7 +130,7 @@ static void leave(tt_series_table *t, uint32_t at) {
     tt_series *s = &t->s[at];
     const tt_label_set *x = &t->sets[s->set];
     tt_index_drop(&t->by_labels, series_hash(s->signal, x->labels.hash), at);
-    leave_chain(&t->by_place, place_hash(s->signal, x->service, x->dc), at, s->prev, s->next);
+    leave_chain(&t->by_place, place_hash(s->signal, x->place), at, s->prev, s->next);
     leave_chain(&t->by_service, service_hash(s->signal, x->service), at, s->prev_of_service, s->next_of_service);
     if (s->prev >= 0) t->s[s->prev].next = s->next;
     if (s->next >= 0) t->s[s->next].prev = s->prev;
@@ -236,8 +145,7 @@ static void leave(tt_series_table *t, uint32_t at) {
 
 /* Of one that is in no list any more. */
 static void free_series(tt_series_table *t, int32_t at) {
-    uint32_t set = t->s[at].set;
-    if (--t->sets[set].n_series == 0) drop_set(t, set);
+    tt_label_set_release(t, t->s[at].set);
     free(t->s[at].memory);
     t->generation++;
     t->s[at] = (tt_series){.next = t->free_list};
@@ -313,17 +221,20 @@ static bool room(tt_series_table *t) {
     if (t->free_list >= 0 || t->n < t->cap) return true;
     uint32_t cap = t->cap ? t->cap * 2 : 64;
     if (cap > t->max || cap < t->cap) cap = t->max;
-    tt_series *grown = realloc(t->s, cap * sizeof *grown);
-    if (!grown) return false;
-    t->s = grown;
+    char *block = malloc((size_t)cap * sizeof *t->s + CACHE_LINE);
+    if (!block) return false;
+    tt_series *s = (tt_series *)(void *)(block + (CACHE_LINE - (uintptr_t)block % CACHE_LINE));
+    if (t->n) memcpy(s, t->s, t->n * sizeof *s);
+    free(t->block);
+    t->block = block;
+    t->s = s;
     t->cap = cap;
     return true;
 }
 
-static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
+static tt_series *find_or_add(tt_engine *e, const tt_measurement *m, uint64_t hash) {
     tt_series_table *t = &e->series;
     size_t n = m->n_labels < TT_LABELS_MAX ? m->n_labels : TT_LABELS_MAX;
-    uint64_t hash = hash_labels(m->labels, n);
     tt_series *s = find(t, m->signal, m->labels, n, hash);
     if (s) return s;
     if (t->free_list < 0 && t->n == t->max) {
@@ -333,7 +244,7 @@ static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
         }
         return NULL;
     }
-    uint32_t set = room(t) ? add_set(t, m->labels, n, hash) : TT_NOWHERE;
+    uint32_t set = room(t) ? tt_label_set_hold(t, m->labels, n, hash) : TT_NOWHERE;
     if (set == TT_NOWHERE) return NULL;
     int32_t at = t->free_list >= 0 ? t->free_list : (int32_t)t->n;
     int32_t next_free = t->free_list >= 0 ? t->s[at].next : -1;
@@ -342,14 +253,13 @@ static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
     size_t memory = e->rules->signals[m->signal].memory;
     if (memory) s->memory = calloc(1, memory);
     if ((memory && !s->memory) || !enter(t, (uint32_t)at)) {
-        if (!t->sets[set].n_series) drop_set(t, set);
+        tt_label_set_release(t, set);
         free(s->memory);
         s->memory = NULL;
         s->used = false;
         s->next = next_free;
         return NULL;
     }
-    t->sets[set].n_series++;
     if (t->free_list >= 0)
         t->free_list = next_free;
     else
@@ -365,7 +275,7 @@ static tt_series *find_or_add(tt_engine *e, const tt_measurement *m) {
 tt_series *tt_series_expect(tt_engine *e, uint32_t signal, const tt_label labels[], size_t n) {
     tt_measurement m = {.signal = signal, .n_labels = n};
     memcpy(m.labels, labels, n * sizeof labels[0]);
-    tt_series *s = find_or_add(e, &m);
+    tt_series *s = find_or_add(e, &m, tt_labels_hash(labels, n));
     if (!s || s->at.ns) return s;
     /* Nobody has told it in this round. */
     e->series.of[signal].n_told -= s->round == e->series.round[signal];
@@ -426,6 +336,46 @@ static void remember(const tt_engine *e, const tt_series *s) {
     }
 }
 
+static void take(tt_engine *e, const tt_measurement *m, uint64_t hash) {
+    tt_series_table *t = &e->series;
+    if (m->signal >= e->rules->n_signals) return;
+    tt_series *s = find_or_add(e, m, hash);
+    if (!s) return;
+    t->of[m->signal].n_told += s->round != t->round[m->signal];
+    s->round = t->round[m->signal];
+    /* Late or repeated: what is newer stands. */
+    if (s->quality == TT_Q_OK && m->at.ns < s->at.ns) return;
+    tt_quality q = m->quality == TT_Q_OK && !isfinite(m->value) ? TT_Q_NO_DATA : m->quality;
+    set_quality(e, s, q);
+    if (q != TT_Q_OK) return;
+    s->at = m->at.ns > e->now.ns ? e->now : m->at;
+    s->value = m->value;
+    s->window_ns = m->window_ns > 0 ? m->window_ns : e->rules->signals[m->signal].window_ns;
+    if (s->memory) remember(e, s);
+}
+
+/* Finding a series is waiting for memory three times: its entry in the index, itself, its labels. Looked ahead for a batch at once the waits overlap. */
+static void take_batch(tt_engine *e, const tt_measurement m[], size_t n) {
+    const tt_series_table *t = &e->series;
+    uint64_t hash[TAKE_BATCH];
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = tt_labels_hash(m[i].labels, m[i].n_labels < TT_LABELS_MAX ? m[i].n_labels : TT_LABELS_MAX);
+        tt_index_ahead(&t->by_labels, series_hash(m[i].signal, hash[i]));
+    }
+    uint32_t at[TAKE_BATCH];
+    for (size_t i = 0; i < n; i++) {
+        at[i] = tt_index_guess(&t->by_labels, series_hash(m[i].signal, hash[i]));
+        if (at[i] != TT_NOWHERE) __builtin_prefetch(&t->s[at[i]], 1);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (at[i] != TT_NOWHERE && t->s[at[i]].labels.l) {
+            const char *l = (const char *)t->s[at[i]].labels.l;
+            __builtin_prefetch(l);
+            __builtin_prefetch(l + CACHE_LINE);
+        }
+    for (size_t i = 0; i < n; i++) take(e, &m[i], hash[i]);
+}
+
 void tt_series_take(tt_engine *e, const tt_observations *obs) {
     tt_series_table *t = &e->series;
     for (size_t i = 0; i < obs->n_polls; i++)
@@ -433,23 +383,9 @@ void tt_series_take(tt_engine *e, const tt_observations *obs) {
             t->round[obs->polls[i].signal]++;
             t->of[obs->polls[i].signal].n_told = 0;
         }
-    for (size_t i = 0; i < obs->n_measurements; i++) {
-        const tt_measurement *m = &obs->measurements[i];
-        if (m->signal >= e->rules->n_signals) continue;
-        tt_series *s = find_or_add(e, m);
-        if (!s) continue;
-        t->of[m->signal].n_told += s->round != t->round[m->signal];
-        s->round = t->round[m->signal];
-        /* Late or repeated: what is newer stands. */
-        if (s->quality == TT_Q_OK && m->at.ns < s->at.ns) continue;
-        tt_quality q = m->quality == TT_Q_OK && !isfinite(m->value) ? TT_Q_NO_DATA : m->quality;
-        set_quality(e, s, q);
-        if (q != TT_Q_OK) continue;
-        if (m->at.ns != s->at.ns) s->prev_at = s->at;
-        s->at = m->at.ns > e->now.ns ? e->now : m->at;
-        s->value = m->value;
-        s->window_ns = m->window_ns > 0 ? m->window_ns : e->rules->signals[m->signal].window_ns;
-        if (s->memory) remember(e, s);
+    for (size_t i = 0, n; i < obs->n_measurements; i += n) {
+        n = obs->n_measurements - i < TAKE_BATCH ? obs->n_measurements - i : TAKE_BATCH;
+        take_batch(e, obs->measurements + i, n);
     }
     for (size_t i = 0; i < obs->n_polls; i++)
         if (obs->polls[i].signal < e->rules->n_signals) end_round(e, &obs->polls[i]);
@@ -528,9 +464,10 @@ static bool agrees(tt_sv v, tt_sv want) {
 }
 
 static bool series_fits(const tt_engine *e, const tt_series *s, const tt_where *w) {
+    if (w->more && w->more->l == s->labels.l) return true; /* all that is asked for was read from them */
     const tt_label_set *x = &e->series.sets[s->set];
     if (!agrees(x->service, w->service) || !agrees(x->dc, w->dc) || !agrees(x->instance, w->instance) || !agrees(x->priority, w->priority)) return false;
-    if (w->more && w->more->l != s->labels.l)
+    if (w->more)
         for (uint32_t i = 0; i < w->more->n; i++)
             if (!agrees(tt_labels_get(&s->labels, w->more->l[i].name), w->more->l[i].value)) return false;
     return true;
@@ -567,15 +504,23 @@ tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
         fold_service(e, (uint32_t)signal, w, &f);
     } else {
         const tt_sv none = {NULL, 0};
+        bool any = !w->instance.n && !w->priority.n && !w->more; /* all at the place agree */
         for (int c = 3; c >= 0 && !f.n && !f.hole; c--) {
             if (!of->n_at[c]) continue;
-            for (int32_t k = tt_series_at(e, (uint32_t)signal, c & 2 ? w->service : none, c & 1 ? w->dc : none); k >= 0; k = t->s[k].next)
-                if (series_fits(e, &t->s[k], w)) fold_in(e, &t->s[k], &f);
+            uint32_t place = c == 3 && w->place ? w->place - 1 : tt_place_find(t, c & 2 ? w->service : none, c & 1 ? w->dc : none);
+            if (place == TT_NOWHERE) continue;
+            for (int32_t k = at_place(t, (uint32_t)signal, place); k >= 0; k = t->s[k].next)
+                if ((any && c == 3) || series_fits(e, &t->s[k], w)) fold_in(e, &t->s[k], &f);
         }
     }
     if (f.hole) return (tt_reading){false, 0, e->now, f.hole_quality, true, 0};
     if (f.n > 1 && f.across == TT_ACROSS_MEAN) f.r.value /= (double)f.n;
     return f.r;
+}
+
+tt_where tt_series_where(const tt_engine *e, const tt_series *s) {
+    const tt_label_set *x = &e->series.sets[s->set];
+    return (tt_where){x->service, x->dc, x->instance, x->priority, &s->labels, x->service.n && x->dc.n ? s->place + 1 : 0};
 }
 
 bool tt_look_read(void *ctx, int signal, double *ret) {

@@ -95,6 +95,10 @@ double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **sourc
     return least;
 }
 
+tt_where tt_site_where(const tt_engine *e, const tt_site *s, uint32_t c) {
+    return (tt_where){.service = e->rules->services[s->closure[c]].name, .dc = e->rules->services[s->service].dcs[s->dc].name, .place = s->place[c] + 1};
+}
+
 typedef struct {
     const tt_engine *e;
     tt_load *l;
@@ -114,7 +118,7 @@ static tt_reading get(look *k, tt_load_signal which) {
 }
 
 static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
-    look k = {e, l, {tt_sv_of(tt_service_cname(e, s->service)), tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL}, false};
+    look k = {e, l, tt_site_where(e, s, 0), false};
     tt_reading offered = get(&k, TT_LOAD_OFFERED), ok = get(&k, TT_LOAD_OK);
     /* At first nobody can tell a part that is missing from one that doesn't exist. */
     if (offered.known && tt_since(e->now, e->series_since) < tt_series_max_age(e, (uint32_t)e->load_signal[TT_LOAD_OFFERED])) {
@@ -165,7 +169,7 @@ static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
 static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
     double least_flow = 0;
     for (uint32_t i = 0; i < s->n_closure; i++) {
-        look k = {e, l, {tt_sv_of(tt_service_cname(e, s->closure[i])), tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL}, l->known};
+        look k = {e, l, tt_site_where(e, s, i), l->known};
         tt_reading u = get(&k, TT_LOAD_UTILIZATION), in = get(&k, TT_LOAD_ARRIVED), out = get(&k, TT_LOAD_COMPLETED);
         if (u.known && (!l->util_known || u.value > l->util)) {
             l->util_known = true;
@@ -202,7 +206,7 @@ static void learn(tt_engine *e, tt_site *s) {
     s->base_samples++;
     if (l->latency_known) s->latency_base_ms = ewma(s->latency_base_ms, l->latency_ms, s->base_samples < 20 ? 1.0 / s->base_samples : learn_baseline);
     for (uint32_t i = 0; i < s->n_closure; i++) {
-        tt_where w = {tt_sv_of(tt_service_cname(e, s->closure[i])), tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL};
+        tt_where w = tt_site_where(e, s, i);
         tt_reading in = tt_read_signal(e, e->load_signal[TT_LOAD_ARRIVED], &w), out = tt_read_signal(e, e->load_signal[TT_LOAD_COMPLETED], &w),
                    lat = tt_read_signal(e, e->load_signal[TT_LOAD_LATENCY_MEAN], &w);
         if (in.known && out.known && in.value >= 1) {

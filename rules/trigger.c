@@ -13,7 +13,7 @@ static tt_truth negated(tt_truth t) {
 
 tt_where tt_where_of(const tt_labels *l) {
     return (tt_where){tt_labels_get(l, TT_SV("service")), tt_labels_get(l, TT_SV("dc")), tt_labels_get(l, TT_SV("instance")),
-                      tt_labels_get(l, TT_SV("priority")), l};
+                      tt_labels_get(l, TT_SV("priority")), l, 0};
 }
 
 /* ---- when ---- */
@@ -38,7 +38,7 @@ static bool read_signal(void *ctx, int signal, double *ret) {
 }
 
 static void judge_when(const tt_engine *e, const tt_anomaly_def *d, const tt_series *driver, tt_verdict *v) {
-    reader r = {.e = e, .where = tt_where_of(&driver->labels), .driver = (int)d->signal};
+    reader r = {.e = e, .where = tt_series_where(e, driver), .driver = (int)d->signal};
     v->when = tt_expr_eval(d->when, read_signal, &r);
     if (!r.own_seen) r.own = tt_read_signal(e, r.driver, &r.where); /* it stands in a call only */
     v->value_known = r.own.known;
@@ -55,7 +55,7 @@ static void judge_slo(const tt_engine *e, const tt_anomaly_def *d, const tt_seri
         if (driver->at.ns > b->at) {
             const tt_signal_def *s = &e->rules->signals[d->signal];
             int64_t covers = driver->window_ns > 2 * s->every_ns ? driver->window_ns : 2 * s->every_ns;
-            tt_where w = tt_where_of(&driver->labels);
+            tt_where w = tt_series_where(e, driver);
             tt_reading requests = {.known = true, .value = 1};
             if (d->slo.requests >= 0) requests = tt_read_signal(e, d->slo.requests, &w);
             if (requests.known) tt_burn_take(b, d, driver->at, covers, driver->value, requests.value);
