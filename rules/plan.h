@@ -131,7 +131,7 @@ typedef enum { TT_STEP_KINDS(TT_AS_STEP) TT_STEP_KIND_COUNT } tt_step_kind;
 typedef struct tt_step {
     tt_step_kind kind;
     bool approve;           /* `approve: required` */
-    tt_sv feature;          /* degrade */
+    tt_sv feature;          /* degrade; empty: the first that the service declares */
     tt_sv service;          /* retry, timeout, hedge: calls to whom; default the target's service. degrade: who degrades it; default who declares it, else the target's service. May be a $variable */
     uint32_t levels;        /* degrade: 1 to TT_LEVELS_MAX */
     double gain[TT_LEVELS_MAX]; /* degrade: capacity factor each level brings, >= 1, not falling */

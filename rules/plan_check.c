@@ -245,7 +245,7 @@ static void check_protected(tt_load *l, const tt_doc *node, tt_sv name, const ch
 
 static const tt_feature_def *feature_of(const tt_service_def *s, tt_sv name) {
     for (size_t i = 0; i < s->n_features; i++)
-        if (tt_sv_eq(s->features[i].name, name)) return &s->features[i];
+        if (!name.n || tt_sv_eq(s->features[i].name, name)) return &s->features[i];
     return NULL;
 }
 
@@ -281,6 +281,7 @@ static bool degrade_at(const tt_rules *r, const tt_step *st, uint32_t target, tt
     ret->service = r->services[owner].name;
     if (st->levels) return true;
     if (!f) return false;
+    ret->feature = f->name;
     ret->levels = f->levels;
     memcpy(ret->gain, f->gain, sizeof ret->gain);
     return true;
@@ -301,7 +302,7 @@ static void say_no_gain(tt_load *l, const tt_doc *step, const tt_step *st) {
 static void resolve_degrade(tt_load *l, tt_plan *p, const tt_plan_nodes *n, size_t i) {
     tt_rules *r = l->r;
     tt_step *st = &p->steps[i], one;
-    if (!st->feature.n || l->services_unsure) return;
+    if (l->services_unsure) return;
     bool fixed = st->service.n && !is_var(st->service);
     int target = fixed ? tt_rules_service(r, st->service) : is_var(p->service) ? -1 : tt_rules_service(r, p->service);
     if (fixed || !is_var(p->service)) { /* the same wherever its loops are */
@@ -309,8 +310,10 @@ static void resolve_degrade(tt_load *l, tt_plan *p, const tt_plan_nodes *n, size
             if (!st->levels) say_no_gain(l, n->step[i], st);
         } else if (degrade_at(r, st, (uint32_t)target, &one))
             *st = one;
-        else
+        else if (st->feature.n)
             say_no_gain(l, n->step[i], st);
+        else
+            st->at_service = tt_arena_array(r->arena, r->n_services, sizeof *st->at_service); /* nothing to degrade, nowhere */
         return;
     }
     const tt_step **at = tt_arena_array(r->arena, r->n_services, sizeof *at);
@@ -330,7 +333,7 @@ static void resolve_degrade(tt_load *l, tt_plan *p, const tt_plan_nodes *n, size
         at[s] = copy;
         any = true;
     }
-    if (!any && (r->n_services || !st->levels)) say_no_gain(l, n->step[i], st);
+    if (!any && st->feature.n && (r->n_services || !st->levels)) say_no_gain(l, n->step[i], st);
     st->at_service = at;
 }
 

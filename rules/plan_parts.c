@@ -175,7 +175,8 @@ static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_pla
                            {"level", &level},     {"worth", &worth},       {"probe_ratio", &probe}, {"approve", &approve}};
     tt_read_keys(l, map, "degrade", "{feature: recommendations, levels: 2, gain: [1.14, 1.33]}", keys, TT_COUNT(keys));
     st->probe_ratio = 0.02;
-    if (!feature) tt_load_fail(l, TT_EMISSING, map, "degrade needs the feature to take back: feature: recommendations");
+    if (!feature && (gain || levels || p->law == TT_LAW_RUNBOOK))
+        tt_load_fail(l, TT_EMISSING, map, "degrade needs the feature to take back: feature: recommendations");
     tt_get_name(l, feature, "feature", &st->feature);
     tt_get_name_or_var(l, n, service, "degrade.service", &st->service);
     n->step_service[at] = service;

@@ -10,6 +10,7 @@ static const struct {
 } commands[] = {
     {"serve", "run the daemon", tt_cmd_serve},
     {"check", "read plans, and say what is wrong with them and where", tt_cmd_check},
+    {"rehearse", "run plans against a model of the mesh", tt_cmd_rehearse},
     {"backtest", "run plans over Prometheus's past: what would they have done", tt_cmd_backtest},
     {"loops", "list, look at, watch and abort loops", tt_cmd_loops},
     {"approve", "let a loop that waits for approval act", tt_cmd_approve},

@@ -17,7 +17,7 @@ typedef struct {
     size_t max, n;
     bool failed;
     tt_arena *arena;
-    const tt_doc *docs[TT_RULES_FILES_MAX];
+    const tt_doc **docs; /* room for TT_RULES_FILES_MAX */
     size_t n_docs, n_files;
     tt_rules_texts *kept; /* NULL: not wanted */
     tt_rules_text *texts;
@@ -154,6 +154,15 @@ static void read_path(reader *r, const char *path) {
         read_file(r, path);
 }
 
+bool tt_rules_documents(const char *const paths[], size_t n, tt_arena *arena, const tt_doc *docs[TT_RULES_FILES_MAX], size_t *n_docs, tt_err errs[],
+                        size_t max, size_t *n_errs) {
+    reader r = {.errs = errs, .max = max, .arena = arena, .docs = docs};
+    for (size_t i = 0; i < n; i++) read_path(&r, paths[i]);
+    *n_docs = r.n_docs;
+    *n_errs = r.n;
+    return !r.failed;
+}
+
 static tt_rules *load(reader *r, size_t *n_errs) {
     tt_rules *rules = NULL;
     if (r->failed)
@@ -166,7 +175,8 @@ static tt_rules *load(reader *r, size_t *n_errs) {
 
 tt_rules *tt_rules_read_keep(const char *const paths[], size_t n, const tt_matcher *matcher, tt_rules_texts *ret, tt_err errs[], size_t max,
                              size_t *n_errs) {
-    reader r = {.matcher = matcher, .errs = errs, .max = max, .arena = tt_arena_new(), .kept = ret};
+    const tt_doc *docs[TT_RULES_FILES_MAX];
+    reader r = {.matcher = matcher, .errs = errs, .max = max, .arena = tt_arena_new(), .docs = docs, .kept = ret};
     *n_errs = 0;
     if (ret) {
         *ret = (tt_rules_texts){.arena = tt_arena_new()};
@@ -184,7 +194,8 @@ tt_rules *tt_rules_read(const char *const paths[], size_t n, const tt_matcher *m
 }
 
 tt_rules *tt_rules_of_texts(const tt_rules_texts *texts, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs) {
-    reader r = {.matcher = matcher, .errs = errs, .max = max, .arena = tt_arena_new()};
+    const tt_doc *docs[TT_RULES_FILES_MAX];
+    reader r = {.matcher = matcher, .errs = errs, .max = max, .arena = tt_arena_new(), .docs = docs};
     char path[4096];
     *n_errs = 0;
     if (!r.arena) report_io(&r, TT_ENOMEM, "", "memory is out");

@@ -6,6 +6,9 @@
 
 enum { TT_RULES_FILES_MAX = 256 };
 
+/* The documents alone, parsed into `arena` and not crossed yet: what tt_rules_load takes. false when any could not be read or parsed. */
+bool tt_rules_documents(const char *const paths[], size_t n, tt_arena *arena, const tt_doc *docs[TT_RULES_FILES_MAX], size_t *n_docs, tt_err errs[],
+                        size_t max, size_t *n_errs);
 /* NULL, and the first *n_errs problems of all files at once. A file that can't be read or parsed does not hide the problems of the others,
  * but the documents are only crossed when each could be read. `matcher` must outlive the rules. */
 tt_rules *tt_rules_read(const char *const paths[], size_t n, const tt_matcher *matcher, tt_err errs[], size_t max, size_t *n_errs);

@@ -150,8 +150,10 @@ static void features_of_services(void **state) {
                                "  - {name: front, dcs: [x], calls: [cart]}\n"
                                "  - {name: cart, dcs: [x], features: {related: {levels: 2, gain: [1.14, 1.33]}}}\n"
                                "  - {name: pay, dcs: [x], features: {reviews: {gain: [1.5, 1.6]}}}\n"
+                               "  - {name: stock, dcs: [x]}\n"
                                "signals: [{name: e, query: q}]\n"
-                               "anomalies: [{name: o, when: e > 1}, {name: o2, when: e > 2}, {name: o3, when: e > 3}, {name: o4, when: e > 4}]\n"
+                               "anomalies: [{name: o, when: e > 1}, {name: o2, when: e > 2}, {name: o3, when: e > 3}, {name: o4, when: e > 4}, {name: o5, when: e > 5},\n"
+                               "  {name: o6, when: e > 6}, {name: o7, when: e > 7}]\n"
                                "plans:\n"
                                "  - {name: any, on: {anomaly: o, labels: {service: /(?<svc>.+)/, dc: /(?<dc>.+)/}}, target: {service: $svc, dc: $dc}, keep: [e < 1],\n"
                                "     steps: [degrade: {feature: related}]}\n"
@@ -159,8 +161,12 @@ static void features_of_services(void **state) {
                                "     steps: [degrade: {feature: related, gain: [3]}]}\n"
                                "  - {name: literal, on: {anomaly: o3}, target: {service: shop, dc: x}, keep: [e < 1], steps: [degrade: {feature: reviews}]}\n"
                                "  - {name: below, on: {anomaly: o4}, target: {service: shop, dc: x}, keep: [e < 1],\n"
-                               "     steps: [degrade: {feature: reviews, service: pay}]}\n";
-    enum { SHOP, FRONT, CART, PAY };
+                               "     steps: [degrade: {feature: reviews, service: pay}]}\n"
+                               "  - {name: whatever, on: {anomaly: o5, labels: {service: /(?<svc>.+)/, dc: /(?<dc>.+)/}}, target: {service: $svc, dc: $dc},\n"
+                               "     keep: [e < 1], steps: [degrade: {}]}\n"
+                               "  - {name: here, on: {anomaly: o6}, target: {service: front, dc: x}, keep: [e < 1], steps: [degrade: {}]}\n"
+                               "  - {name: none, on: {anomaly: o7}, target: {service: stock, dc: x}, keep: [e < 1], steps: [degrade: {}]}\n";
+    enum { SHOP, FRONT, CART, PAY, STOCK };
     static const struct {
         int plan;
         uint32_t target;
@@ -170,6 +176,8 @@ static void features_of_services(void **state) {
     } rows[] = {
         {0, SHOP, "cart", 2, 1.14}, {0, FRONT, "cart", 2, 1.14}, {0, CART, "cart", 2, 1.14}, {0, PAY, NULL, 0, 0},
         {1, SHOP, "cart", 1, 3},    {1, PAY, "pay", 1, 3},       {2, SHOP, "shop", 1, 1.1},  {3, SHOP, "pay", 2, 1.5},
+        {4, SHOP, "shop", 1, 1.1},  {4, FRONT, "cart", 2, 1.14}, {4, STOCK, NULL, 0, 0},     {5, FRONT, "cart", 2, 1.14},
+        {6, STOCK, NULL, 0, 0},
     };
     loaded l;
     load_text(&l, text);
@@ -179,7 +187,7 @@ static void features_of_services(void **state) {
         const tt_step *st = tt_step_at(&l.rules->plans[rows[i].plan].steps[0], rows[i].target);
         if (!st != !rows[i].service) fail_msg("row %zu: %s", i, st ? "a step where none can be" : "no step");
         if (!st) continue;
-        if (!tt_sv_eq(st->service, tt_sv_of(rows[i].service)) || st->levels != rows[i].levels || st->gain[0] != rows[i].gain)
+        if (!tt_sv_eq(st->service, tt_sv_of(rows[i].service)) || st->levels != rows[i].levels || st->gain[0] != rows[i].gain || !st->feature.n)
             fail_msg("row %zu: " TT_SV_FMT ", %u levels", i, TT_SV_ARG(st->service), st->levels);
     }
     assert_null(tt_step_at(NULL, 0));

@@ -1,0 +1,29 @@
+/* What the parts of `trimtab rehearse` share. */
+#ifndef TT_CMD_REHEARSE_H
+#define TT_CMD_REHEARSE_H
+
+#include <signal.h>
+
+#include "cli.h"
+#include "config/rules_files.h"
+
+enum { TT_REHEARSE_ERRS = 64, TT_REHEARSE_BYTES = 512 << 20 };
+
+typedef struct {
+    tt_arena *arena; /* of the documents */
+    const tt_doc *docs[TT_RULES_FILES_MAX];
+    size_t n_docs;
+    const tt_matcher *matcher;
+    const char *svg;
+    bool json;
+    const volatile sig_atomic_t *stop;
+} tt_rehearse_common;
+
+/* The plans built in under this name (trimtab, runbook, aimd) as a document in `arena`; NULL and *err. */
+const tt_doc *tt_rehearse_plans(tt_arena *arena, const char *name, tt_err *err);
+void tt_rehearse_errors(const tt_err *errs, size_t n); /* on stderr, one a line */
+bool tt_rehearse_write(const char *path, const tt_buf *b); /* "-": stdout; false: told */
+
+int tt_rehearse_plant(const tt_rehearse_common *c, const char *command, int64_t timeout_ns, uint64_t seed);
+
+#endif
