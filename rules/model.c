@@ -125,7 +125,7 @@ static double faded(const tt_model *m, uint32_t i, int64_t t) {
     int64_t left = f->from_ns + f->for_ns - t;
     if (rise_ns > 0 && t - f->from_ns < rise_ns) in = (double)(t - f->from_ns) / (double)rise_ns;
     if (fall_ns > 0 && left < fall_ns) out = (double)left / (double)fall_ns;
-    return none + (f->amount - none) * fmin(in, out);
+    return none + (f->amount - none) * tt_lower(in, out);
 }
 
 static void find_active(tt_model *m) {
@@ -265,7 +265,7 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
         c.made[k] = (call->cached ? cache_misses(&m->site[service][dc], call) : call->per_request) * left.made;
         c.own_s *= left.cost;
         c.value *= left.value;
-        double waits = fmin(v.latency_s, timeout), share = fmin(c.made[k], 1);
+        double waits = tt_lower(v.latency_s, timeout), share = tt_lower(c.made[k], 1);
         calls_s += c.made[k] * waits;
         if (call->optional) { /* waited for as long as the others, and worth what the last level is where it fails */
             ok_s += c.made[k] * waits;
@@ -278,7 +278,7 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
                 }
             continue;
         }
-        ok_s += c.made[k] * fmin(v.ok_latency_s, timeout);
+        ok_s += c.made[k] * tt_lower(v.ok_latency_s, timeout);
         c.value *= v.value;
         for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
             c.refused[p] += c.ok[p] * share * v.refused[p];
@@ -293,8 +293,8 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
             there -= t->ejected >> i & 1 || tt_model_amount(m, TT_FAULT_BAD_INSTANCE, s, d, (int)i) > 0 ||
                      tt_model_amount(m, TT_FAULT_RESTART, s, d, (int)i) > 0;
     /* Those that haven't taken an ejection still use the instance; what it can do is then a share of what it could. */
-    c.workers = fmax(there, 0) * def->workers * ill->capacity;
-    c.cpus = fmax(there, 0) * def->cpus * ill->capacity;
+    c.workers = tt_higher(there, 0) * def->workers * ill->capacity;
+    c.cpus = tt_higher(there, 0) * def->cpus * ill->capacity;
     c.tail = m->n_active ? tt_model_amount(m, TT_FAULT_TAIL, s, d, -1) : 0;
     return c;
 }
@@ -311,7 +311,7 @@ static void admit(tt_model *m, uint32_t service, uint32_t dc, double x[TT_MODEL_
         bool kept[TT_MODEL_PRIORITIES] = {false};
         for (uint32_t k = 0; k < t->n_keep; k++) {
             uint32_t p = t->keep[k];
-            double in = fmin(t->share * x[p], room);
+            double in = tt_lower(t->share * x[p], room);
             kept[p] = true;
             room -= in;
             x[p] = in + (1 - t->share) * x[p];
@@ -329,7 +329,7 @@ static double uneven(tt_model *m, uint32_t service, uint32_t dc, conditions *k, 
     const tt_model_enforced *t = &m->target[service][dc].now;
     tt_model_site *site = &m->site[service][dc];
     int s = (int)service, d = (int)dc;
-    double pull[TT_MODEL_INSTANCES], sum = 0, fail[TT_MODEL_INSTANCES], failing = 0, later = 0, usual = fmax(site->view.latency_s, k->hold_s);
+    double pull[TT_MODEL_INSTANCES], sum = 0, fail[TT_MODEL_INSTANCES], failing = 0, later = 0, usual = tt_higher(site->view.latency_s, k->hold_s);
     for (uint32_t i = 0; i < def->instances; i++) {
         fail[i] = tt_model_amount(m, TT_FAULT_BAD_INSTANCE, s, d, (int)i);
         pull[i] = fail[i] > 0 ? 1 / (fail[i] * fast_s + (1 - fail[i]) * usual) : 1 / usual;
@@ -351,13 +351,13 @@ static double uneven(tt_model *m, uint32_t service, uint32_t dc, conditions *k, 
         failing += share * fail[i];
         later += share * canary;
     }
-    k->errors += (1 - k->errors) * fmin(later, 1);
-    return fmin(failing, 1);
+    k->errors += (1 - k->errors) * tt_lower(later, 1);
+    return tt_lower(failing, 1);
 }
 
 static double in_time(const tt_model *m, double latency_s) {
     double t = m->spec.timeout_s;
-    return fmin(fmax((1.1 * t - latency_s) / (0.2 * t), 0), 1);
+    return tt_lower(tt_higher((1.1 * t - latency_s) / (0.2 * t), 0), 1);
 }
 
 /* Upper bounds of the latency buckets but the last, which has none: a factor of 1.6 from 2 ms on. */
@@ -371,7 +371,7 @@ static uint32_t bucket_of(double latency_s) {
 /* One request's own latency spreads about the mean of its cohort. */
 static void latencies(tt_model_counters *c, double latency_s, double n, double timeout_s) {
     static const double share[] = {0.55, 0.3, 0.12, 0.03}, of[] = {0.75, 1.1, 1.6, 2.2};
-    for (int i = 0; i < 4; i++) c->latency[bucket_of(fmin(of[i] * latency_s, timeout_s))] += n * share[i];
+    for (int i = 0; i < 4; i++) c->latency[bucket_of(tt_lower(of[i] * latency_s, timeout_s))] += n * share[i];
 }
 
 typedef struct {
@@ -384,7 +384,7 @@ static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, doub
     double *cohort = site->queue[born % TT_MODEL_RING], all = 0;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) all += cohort[p];
     if (all <= 0) return 0;
-    double take = fmin(budget, all), wait_s = (double)(m->step - born) * dt, latency_s = fmin(wait_s + k->hold_s, m->spec.timeout_s);
+    double take = tt_lower(budget, all), wait_s = (double)(m->step - born) * dt, latency_s = tt_lower(wait_s + k->hold_s, m->spec.timeout_s);
     bool dead = wait_s > m->spec.timeout_s; /* nobody waits for it any more: worked off all the same */
     double t = in_time(m, wait_s + k->ok_s), live = 0, share = take / all;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
@@ -396,18 +396,18 @@ static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, doub
         r->ok_sum += ok * (wait_s + k->ok_s);
         r->refused[p] += refused;
         r->failed[p] += x - ok - refused;
-        r->errors += x * (1 - k->hang) * k->errors + fmax(well * (1 - k->ok[p] - k->refused[p]), 0);
+        r->errors += x * (1 - k->hang) * k->errors + tt_higher(well * (1 - k->ok[p] - k->refused[p]), 0);
         live += x;
     }
     if (!dead) {
-        double slow = k->tail * live * fmax(tail_share * m->spec.timeout_s - latency_s, 0);
+        double slow = k->tail * live * tt_higher(tail_share * m->spec.timeout_s - latency_s, 0);
         r->latency_sum += live * latency_s + slow;
         r->latency_n += live;
         latencies(&site->c, latency_s, live * (1 - k->tail), m->spec.timeout_s);
         if (k->tail > 0) site->c.latency[bucket_of(tail_share * m->spec.timeout_s)] += live * k->tail;
     }
     r->served += take;
-    site->queued = fmax(site->queued - take, 0);
+    site->queued = tt_higher(site->queued - take, 0);
     return take;
 }
 
@@ -435,12 +435,12 @@ static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const co
     bool inner = m->spec.inner_loop;
     if (inner) {
         double floor = k->cpus > 0 ? 0.25 * k->cpus : 0.25 * k->workers;
-        bound = fmin(bound, fmax(theta_share * m->spec.timeout_s * site->completed_rps, floor));
+        bound = tt_lower(bound, tt_higher(theta_share * m->spec.timeout_s * site->completed_rps, floor));
         learns_s = fast_s;
     }
-    double room = fmax(bound + budget - site->queued, 0), *cohort = site->queue[m->step % TT_MODEL_RING];
+    double room = tt_higher(bound + budget - site->queued, 0), *cohort = site->queue[m->step % TT_MODEL_RING];
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-        double in = fmin(x[p], room), out = x[p] - in;
+        double in = tt_lower(x[p], room), out = x[p] - in;
         room -= in;
         cohort[p] = in;
         site->queued += in;
@@ -462,7 +462,7 @@ static void forget_oldest(tt_model *m, tt_model_site *site, results *r) {
     /* The slot that this step's cohort takes over; those in it have long timed out. */
     double *slot = site->queue[m->step % TT_MODEL_RING];
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-        site->queued = fmax(site->queued - slot[p], 0);
+        site->queued = tt_higher(site->queued - slot[p], 0);
         slot[p] = 0;
     }
     if (m->step >= TT_MODEL_RING && site->oldest <= m->step - TT_MODEL_RING) site->oldest = m->step - TT_MODEL_RING + 1;
@@ -489,7 +489,7 @@ static void warm_up(tt_model *m, uint32_t service, uint32_t dc, const results *r
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) ok += r->ok[p] / dt;
     site->warm_rps += dt / m->spec.cache_s * (ok - site->warm_rps);
     double wiped = m->n_active ? tt_model_amount(m, TT_FAULT_CACHE_WIPE, (int)service, (int)dc, -1) : 0;
-    if (wiped > 0) site->warm_rps = fmin(site->warm_rps, ok * (1 - wiped));
+    if (wiped > 0) site->warm_rps = tt_lower(site->warm_rps, ok * (1 - wiped));
 }
 
 static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
@@ -521,7 +521,7 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     r->latency_n += total * failing;
     c->latency[0] += total * failing;
     double budget = ill->down ? 0 : k.workers * dt / k.hold_s;
-    if (def->cpus > 0) budget = fmin(budget, k.cpus * dt / k.own_s);
+    if (def->cpus > 0) budget = tt_lower(budget, k.cpus * dt / k.own_s);
     forget_oldest(m, site, r);
     enqueue(m, service, site, &k, budget, x, r);
     serve(m, site, budget, &k, r);
@@ -537,8 +537,8 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     c->completed += r->served;
     /* Of all instances, the ejected too: that is what utilization counts. */
     double busy = r->served * k.hold_s / ((double)(def->instances * def->workers) * ill->capacity);
-    if (def->cpus > 0) busy = fmax(busy, r->served * k.own_s / ((double)def->instances * def->cpus * ill->capacity));
-    c->busy_s += fmin(busy, dt);
+    if (def->cpus > 0) busy = tt_higher(busy, r->served * k.own_s / ((double)def->instances * def->cpus * ill->capacity));
+    c->busy_s += tt_lower(busy, dt);
     c->worker_s += dt;
     c->errors += r->errors;
     c->latency_sum += r->latency_sum;
@@ -623,7 +623,7 @@ void tt_model_step(tt_model *m) {
     if (m->oracle) tt_model_oracle_step(m);
     arrive(m);
     pester(m);
-    double retry_failed = fmax(m->spec.retry_failed, m->n_active ? tt_model_amount(m, TT_FAULT_RETRIES, -1, -1, -1) : 0);
+    double retry_failed = tt_higher(m->spec.retry_failed, m->n_active ? tt_model_amount(m, TT_FAULT_RETRIES, -1, -1, -1) : 0);
     double *again = m->retry[(m->step + TT_MODEL_RETRY_STEPS - 1) % TT_MODEL_RETRY_STEPS];
     tt_model_truth *t = &m->truth;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) t->good_rps[p] = t->dropped_rps[p] = t->refused_rps[p] = t->failed_rps[p] = 0;

@@ -83,6 +83,13 @@ struct tt_model {
     tt_ack acks[TT_MODEL_SERVICES * (TT_MODEL_DCS + 1)];
 };
 
+/* fmin and fmax for numbers that are never NaN: no calls in the innermost loops. */
+static inline double tt_lower(double a, double b) {
+    return a < b ? a : b;
+}
+static inline double tt_higher(double a, double b) {
+    return a > b ? a : b;
+}
 static inline int64_t tt_model_elapsed(const tt_model *m) {
     return (int64_t)m->step * TT_MODEL_STEP_NS;
 }

@@ -27,7 +27,7 @@ static double site_rps(const tt_model *m, uint32_t s, uint32_t d, double own_s, 
                  tt_model_amount(m, TT_FAULT_CANARY, (int)s, (int)d, (int)i) > 0 || tt_model_amount(m, TT_FAULT_RESTART, (int)s, (int)d, (int)i) > 0;
     if (there <= 0) there = 1;
     double rps = there * def->workers * ill->capacity / hold_s;
-    return def->cpus > 0 ? fmin(rps, there * def->cpus * ill->capacity / own_s) : rps;
+    return def->cpus > 0 ? tt_lower(rps, there * def->cpus * ill->capacity / own_s) : rps;
 }
 
 /* `level` below 0: as in force. */
@@ -50,14 +50,14 @@ static means means_of(const tt_model *m, uint32_t dc, double level) {
                 made[s][k] *= left.made;
                 own[s] *= left.cost;
             } else
-                ok[s] *= 1 - fmin(made[s][k], 1) * (1 - ok[c->service]);
+                ok[s] *= 1 - tt_lower(made[s][k], 1) * (1 - ok[c->service]);
             calls_s += made[s][k] * hold[c->service];
         }
         hold[s] = (1 - ill->hang) * (own[s] + calls_s) + ill->hang * spec->timeout_s;
         if (def->homed) { /* shared by all: the best of its places answers for it */
             ok[s] = 0;
             for (uint32_t d = 0; d < spec->n_dcs; d++)
-                if (!m->ill[s][d].down) ok[s] = fmax(ok[s], (1 - m->ill[s][d].errors) * (1 - m->ill[s][d].hang));
+                if (!m->ill[s][d].down) ok[s] = tt_higher(ok[s], (1 - m->ill[s][d].errors) * (1 - m->ill[s][d].hang));
         } else if (ill->down)
             ok[s] = 0;
     }
@@ -75,18 +75,18 @@ static means means_of(const tt_model *m, uint32_t dc, double level) {
             /* Misses: the whole of what is beyond the load the cache is warm for, and of the rest what is never held. */
             double hits = 1 - c->per_request, warm = m->site[s][dc].warm_rps, y = cap / (1 - hits);
             if (y > warm) y = cap + hits * warm;
-            if (visits[s] > 0) w.rps = fmin(w.rps, y / visits[s]);
+            if (visits[s] > 0) w.rps = tt_lower(w.rps, y / visits[s]);
         }
         if (visits[s] <= 1e-9) continue;
         double cap = 0;
         if (def->homed)
             for (uint32_t d = 0; d < spec->n_dcs; d++) {
                 double slow = m->ill[s][d].slow * def->own_ms / 1000;
-                cap += site_rps(m, s, d, slow, fmax(slow, hold[s])) * spec->home[dc];
+                cap += site_rps(m, s, d, slow, tt_higher(slow, hold[s])) * spec->home[dc];
             }
         else
             cap = site_rps(m, s, dc, own[s], hold[s]);
-        w.rps = fmin(w.rps, cap / visits[s]);
+        w.rps = tt_lower(w.rps, cap / visits[s]);
     }
     if (w.ok <= 0) w.rps = 0;
     return w;
@@ -100,27 +100,27 @@ double tt_model_needless(const tt_model *m, uint32_t dc, double in_rps, double d
     for (uint32_t s = 0; s < m->spec.n_services; s++) /* a backlog is no room, whatever the capacity */
         if (m->site[s][dc].queued > 0.1 * m->site[s][dc].completed_rps) return 0;
     means w = means_of(m, dc, -1);
-    return fmin(dropped_rps, fmax(0.97 * w.rps - in_rps, 0)) * w.ok;
+    return tt_lower(dropped_rps, tt_higher(0.97 * w.rps - in_rps, 0)) * w.ok;
 }
 
 /* What each data center is given of `demand`: its own share first, then what others can't carry; the sick only what no other has room for. */
 static double divide(const tt_model *m, const means w[TT_MODEL_DCS], double demand, double x[TT_MODEL_DCS]) {
     double best = 0, room = 0, left = demand;
     for (uint32_t d = 0; d < m->spec.n_dcs; d++)
-        if (w[d].rps > 0) best = fmax(best, w[d].ok);
+        if (w[d].rps > 0) best = tt_higher(best, w[d].ok);
     for (uint32_t d = 0; d < m->spec.n_dcs; d++) {
         bool good = w[d].ok >= best - 0.02;
-        x[d] = good ? fmin(demand * m->spec.home[d], w[d].rps) : 0;
+        x[d] = good ? tt_lower(demand * m->spec.home[d], w[d].rps) : 0;
         left -= x[d];
         if (good) room += w[d].rps - x[d];
     }
-    double more = fmin(fmax(left, 0), room);
+    double more = tt_lower(tt_higher(left, 0), room);
     for (uint32_t d = 0; d < m->spec.n_dcs && room > 1e-9; d++)
         if (w[d].ok >= best - 0.02) x[d] += more * (w[d].rps - x[d]) / room;
     left -= more;
     for (uint32_t d = 0; d < m->spec.n_dcs && left > 1e-9; d++)
         if (w[d].ok < best - 0.02) {
-            double in = fmin(left, w[d].rps);
+            double in = tt_lower(left, w[d].rps);
             x[d] += in;
             left -= in;
         }
@@ -136,7 +136,7 @@ static void flush(tt_model *m, tt_model_site *site, double hold_s) {
     for (; site->queued > 0 && site->oldest + steps < m->step; site->oldest++) {
         double *cohort = site->queue[site->oldest % TT_MODEL_RING];
         for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-            site->queued = fmax(site->queued - cohort[p], 0);
+            site->queued = tt_higher(site->queued - cohort[p], 0);
             cohort[p] = 0;
         }
     }
@@ -149,7 +149,7 @@ static double most_level(const tt_model *m, double *ret_value_last) {
         for (uint32_t k = 0; k < m->spec.services[s].n_calls; k++) {
             const tt_model_call *c = &m->spec.services[s].calls[k];
             for (uint32_t l = 0; c->optional && l < TT_MODEL_LEVELS; l++)
-                if (c->value_at[l] > 0) levels = fmax(levels, l + 1), *ret_value_last = c->value_at[l];
+                if (c->value_at[l] > 0) levels = tt_higher(levels, l + 1), *ret_value_last = c->value_at[l];
         }
     return levels;
 }
@@ -201,7 +201,7 @@ void tt_model_oracle_step(tt_model *m) {
             flush(m, &m->site[s][d], own);
             sum += rps[d] = site_rps(m, s, d, own, own) * (1 - m->ill[s][d].errors) * (1 - m->ill[s][d].hang);
             if (s) continue;
-            t->limit_rps = fmax(x[d], 1e-3);
+            t->limit_rps = tt_higher(x[d], 1e-3);
             t->n_keep = spec->n_priorities;
             for (uint32_t p = 0; p < spec->n_priorities; p++) t->keep[p] = p;
         }
@@ -212,7 +212,7 @@ void tt_model_oracle_step(tt_model *m) {
         /* Where it is at home as long as that is well enough, by what each can serve when it isn't. */
         double need = demand * 1.5, at_home = 0;
         for (uint32_t d = 0; d < spec->n_dcs; d++) at_home += spec->services[s].home[d] > 0 ? rps[d] : 0;
-        for (uint32_t d = 0; d < spec->n_dcs; d++) t->weight[d] = at_home >= fmin(need, 0.95 * sum) ? spec->services[s].home[d] : rps[d] / sum;
+        for (uint32_t d = 0; d < spec->n_dcs; d++) t->weight[d] = at_home >= tt_lower(need, 0.95 * sum) ? spec->services[s].home[d] : rps[d] / sum;
     }
 }
 

@@ -140,7 +140,7 @@ static size_t acknowledge(tt_model *m) {
 /* ---- monitoring ---- */
 
 static double gap_ratio(const tt_model *m, uint32_t s, uint32_t d) {
-    return fmax(m->spec.gap_ratio, tt_model_amount(m, TT_FAULT_GAPS, (int)s, (int)d, -1));
+    return tt_higher(m->spec.gap_ratio, tt_model_amount(m, TT_FAULT_GAPS, (int)s, (int)d, -1));
 }
 
 void tt_model_scrape_step(tt_model *m) {
@@ -223,7 +223,7 @@ static double quantile_ms(const tt_model_counters *a, const tt_model_counters *b
     if (all <= 1e-6) return (double)NAN;
     for (uint32_t i = 0;; i++, low = bound, bound *= 1.6) {
         double n = b->latency[i] - a->latency[i];
-        if (below + n >= q * all || i + 1 == TT_MODEL_BUCKETS) return 1000 * (low + (bound - low) * (n > 0 ? fmin((q * all - below) / n, 1) : 0));
+        if (below + n >= q * all || i + 1 == TT_MODEL_BUCKETS) return 1000 * (low + (bound - low) * (n > 0 ? tt_lower((q * all - below) / n, 1) : 0));
         below += n;
     }
 }
@@ -295,7 +295,7 @@ static bool figure(const tt_model *m, signal_id id, const growth *g, uint32_t pr
         break;
     }
     if (!(per > 1e-6)) return false;
-    *ret = fmax(n, 0) / per;
+    *ret = tt_higher(n, 0) / per;
     return true;
 }
 
@@ -313,15 +313,15 @@ static void tell(tt_model *m, tt_observations *o, uint32_t signal, signal_id id,
     uint64_t what = (((uint64_t)id * TT_MODEL_SERVICES + s) * TT_MODEL_DCS + d) * 16 + (uint64_t)(priority >= 0 ? priority : instance + 1);
     uint64_t index = m->step * 8192 + what;
     int si = (int)s, di = (int)d;
-    bool lost = tt_model_random(m->seed, STREAM_NAN, index) < fmax(m->spec.nan_ratio, tt_model_amount(m, TT_FAULT_NANS, si, di, -1));
+    bool lost = tt_model_random(m->seed, STREAM_NAN, index) < tt_higher(m->spec.nan_ratio, tt_model_amount(m, TT_FAULT_NANS, si, di, -1));
     if (lost && index % 2) return;
     /* Common to all of a round, and each one's own. */
-    v *= fmax(0, 1 + m->spec.noise * (gauss(m->seed, STREAM_SHARED, m->step) + 0.2 * gauss(m->seed, STREAM_NOISE, index)));
+    v *= tt_higher(0, 1 + m->spec.noise * (gauss(m->seed, STREAM_SHARED, m->step) + 0.2 * gauss(m->seed, STREAM_NOISE, index)));
     for (uint32_t i = 0; i < m->n_active; i++) {
         const tt_model_fault *f = &m->active[i];
         if ((f->service >= 0 && f->service != si) || (f->dc >= 0 && f->dc != di)) continue;
         if (f->kind == TT_FAULT_LIE && (f->instance < 0 ? id == SIG_ERROR_RATIO : id == SIG_INSTANCE_ERROR_RATIO && f->instance == instance))
-            v = fmax(v, f->amount);
+            v = tt_higher(v, f->amount);
         if (f->kind == TT_FAULT_MISREAD && id == SIG_UTILIZATION) v *= f->amount;
     }
     if (lost) v = (double)NAN;
@@ -339,7 +339,7 @@ static void answer(tt_model *m, tt_observations *o, uint32_t signal, const tt_si
     int64_t t = tt_model_elapsed(m) - m->spec.ingest_ns, stuck = tt_model_fault_since(m, TT_FAULT_STALE), told = m->spec.window_ns;
     if (stuck >= 0 && stuck < t) t = stuck;
     bool by_itself = id == SIG_ARRIVED || id == SIG_COMPLETED || id == SIG_UTILIZATION || id == SIG_INFLIGHT, by_priority = id <= SIG_DROPPED;
-    bool by_instance = id == SIG_INSTANCE_ERROR_RATIO || id == SIG_INSTANCE_RPS, entry_only = id == SIG_ERROR_RATIO || id == SIG_ENTRY;
+    bool by_instance = id == SIG_INSTANCE_ERROR_RATIO || id == SIG_INSTANCE_RPS, entry_only = id == SIG_ENTRY || (id == SIG_ERROR_RATIO && !told);
     for (uint32_t s = 0; s < (entry_only ? 1 : m->spec.n_services); s++)
         for (uint32_t d = 0; d < m->spec.n_dcs; d++) {
             growth g = grown(&m->site[s][d], by_itself, t, told ? told : def->window_ns);
