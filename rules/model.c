@@ -7,8 +7,11 @@
 #include <string.h>
 
 static const double dt = 0.1;
-/* Of the client's time-out: what a hop lets wait with the inner loop (control.md, section 12). */
-static const double theta_share = 0.3;
+/* The inner loop, as the library has it (dataplane/inner.c): what may wait, in shares of the time-out and times the usual latency; what of that the
+ * lowest priority has; how little is never refused. */
+static const double theta_share = 0.3, theta_most = 0.7, theta_base = 4, lowest_share = 0.6, floor_share = 0.5, floor_least = 2;
+/* Half of the best X seen is forgotten in 300 s. */
+static const double best_kept = 0.999769;
 /* Of what X moves in a step: 1 - 0.5^(0.1 s / 1.5 s), a half-life of 1.5 s. */
 static const double x_alpha = 0.045158;
 static const double fast_s = 0.002; /* a refusal or an instant failure */
@@ -77,14 +80,21 @@ tt_model *tt_model_new(const tt_model_spec *spec, uint64_t seed, tt_time start) 
     m->spec = *spec;
     m->seed = seed;
     m->start = start;
+    for (uint32_t s = spec->n_services; s-- > 0;) {
+        tt_model_service *def = &m->spec.services[s];
+        if (def->timeout_s <= 0) def->timeout_s = spec->timeout_s;
+        m->base_s[s] = def->own_ms / 1000;
+        for (uint32_t k = 0; k < def->n_calls; k++) m->base_s[s] += def->calls[k].per_request * m->base_s[def->calls[k].service];
+    }
+    if (m->spec.attempts > TT_MODEL_ATTEMPTS) m->spec.attempts = TT_MODEL_ATTEMPTS;
     for (uint32_t s = 0; s < spec->n_services; s++)
         for (uint32_t d = 0; d <= spec->n_dcs; d++) {
-            m->target[s][d].now.share = 1;
+            m->target[s][d].now = (tt_model_enforced){.share = 1, .retry_budget = -1};
             if (d == spec->n_dcs) continue;
             tt_model_site *site = &m->site[s][d];
             m->ill[s][d] = (tt_model_ill){.slow = 1, .capacity = 1};
             site->completed_rps = site->warm_rps = spec->demand_rps * tt_model_weight(m, s, d);
-            site->view = (tt_model_view){.latency_s = spec->services[s].own_ms / 1000, .ok_latency_s = spec->services[s].own_ms / 1000, .value = 1};
+            site->view = (tt_model_view){.latency_s = m->base_s[s], .ok_latency_s = m->base_s[s], .value = 1};
             for (uint32_t p = 0; p < spec->n_priorities; p++) site->view.ok[p] = 1;
             for (uint32_t i = 0; i < spec->services[s].instances; i++)
                 snprintf(m->instance[s][d][i], sizeof m->instance[s][d][i], "10.%u.%u.%u:8080", s + 1, d + 1, i + 1);
@@ -207,9 +217,23 @@ static tt_model_view view_of(const tt_model *m, uint32_t service, uint32_t dc) {
         v.value += w * of->value;
         ok += w * of->ok[0];
         v.ok_latency_s += w * of->ok[0] * of->ok_latency_s;
+        v.failed += w * of->failed;
+        v.failed_latency_s += w * of->failed * of->failed_latency_s;
     }
     v.ok_latency_s = ok > 1e-9 ? v.ok_latency_s / ok : v.latency_s;
+    v.failed_latency_s = v.failed > 1e-9 ? v.failed_latency_s / v.failed : v.latency_s;
     return v;
+}
+
+/* How long callers wait for a site. */
+static double patience_of(const tt_model *m, uint32_t service, uint32_t dc) {
+    const tt_model_enforced *t = &m->target[service][dc].now;
+    double own = m->spec.services[service].timeout_s;
+    return t->timeout_s > 0 ? t->share * tt_lower(t->timeout_s, own) + (1 - t->share) * own : own;
+}
+
+static double in_time(double patience_s, double latency_s) {
+    return tt_lower(tt_higher((1.1 * patience_s - latency_s) / (0.2 * patience_s), 0), 1);
 }
 
 static double at_level(const double of[TT_MODEL_LEVELS], uint32_t level, double without) {
@@ -240,8 +264,9 @@ static tt_model_degraded in_force(const tt_model_enforced *t, const tt_model_cal
 typedef struct {
     double own_s, hold_s, ok_s, value;                            /* of one request: its own time, that in its worker, that of a good answer */
     double ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES]; /* share of served requests whose calls went well, were refused */
-    double made[TT_MODEL_CALLS];
-    double workers, cpus;
+    double made[TT_MODEL_CALLS], again[TT_MODEL_CALLS];           /* calls a request; of them, retries */
+    double barred[TT_MODEL_CALLS];                                /* share that an isolation keeps from being sent */
+    double workers, cpus, patience_s;
     double errors, hang, tail;
 } conditions;
 
@@ -250,22 +275,54 @@ static double cache_misses(const tt_model_site *site, const tt_model_call *c) {
     return 1 - hits * (x > site->warm_rps ? site->warm_rps / x : 1);
 }
 
+/* A call that failed is made again, as often as the caller does and a retry budget allows. Answers that come too late by that don't count. */
+static void try_again(const tt_model *m, const tt_model_call *call, uint32_t dc, const conditions *c, tt_model_view *v, double *ret_tries) {
+    const tt_model_enforced *t = &m->target[call->service][dc].now;
+    double more = 0, chance = 1, allowed = 1;
+    for (uint32_t n = 0; n < call->retries; n++) more += chance *= v->failed;
+    if (t->retry_budget >= 0 && more > t->retry_budget) allowed = t->share * t->retry_budget / more + 1 - t->share;
+    *ret_tries = 1 + more * allowed;
+    if (more <= 0) return;
+    tt_model_view first = *v;
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+        double again = allowed, late_s = c->own_s;
+        for (uint32_t n = 0; n < call->retries; n++) {
+            again *= tt_higher(1 - first.ok[p] - first.refused[p], 0);
+            late_s += first.failed_latency_s;
+            v->ok[p] += again * first.ok[p] * in_time(c->patience_s, late_s + first.ok_latency_s);
+            v->refused[p] += again * first.refused[p];
+        }
+    }
+    v->ok_latency_s += more * allowed / *ret_tries * first.failed_latency_s * (1 - first.failed);
+}
+
 static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) {
     const tt_model_service *def = &m->spec.services[service];
     const tt_model_ill *ill = &m->ill[service][dc];
     const tt_model_enforced *t = &m->target[service][dc].now;
     int s = (int)service, d = (int)dc;
     conditions c = {.own_s = def->own_ms / 1000 * ill->slow, .value = 1, .errors = ill->errors, .hang = ill->hang};
-    double calls_s = 0, ok_s = 0, timeout = m->spec.timeout_s;
+    double calls_s = 0, ok_s = 0;
+    c.patience_s = patience_of(m, service, dc);
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) c.ok[p] = 1;
     for (uint32_t k = 0; k < def->n_calls; k++) {
         const tt_model_call *call = &def->calls[k];
+        const tt_model_enforced *there = &m->target[call->service][dc].now;
         tt_model_view v = view_of(m, call->service, dc);
         tt_model_degraded left = in_force(t, call);
+        double tries = 1, waits;
         c.made[k] = (call->cached ? cache_misses(&m->site[service][dc], call) : call->per_request) * left.made;
+        if (m->n_active) c.made[k] *= tt_model_amount(m, TT_FAULT_CALLS, s, d, -1);
         c.own_s *= left.cost;
         c.value *= left.value;
-        double waits = tt_lower(v.latency_s, timeout), share = tt_lower(c.made[k], 1);
+        double share = tt_lower(c.made[k], 1);
+        if (call->retries) try_again(m, call, dc, &c, &v, &tries);
+        waits = tries * v.latency_s;
+        if (there->isolate[service] > 0) {
+            double kept = 1 - (c.barred[k] = there->share * there->isolate[service]);
+            for (uint32_t p = 0; p < m->spec.n_priorities; p++) v.refused[p] = kept * v.refused[p] + 1 - kept, v.ok[p] *= kept;
+            waits *= kept;
+        }
         calls_s += c.made[k] * waits;
         if (call->optional) { /* waited for as long as the others, and worth what the last level is where it fails */
             ok_s += c.made[k] * waits;
@@ -276,16 +333,18 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
                     c.value *= 1 - share * lost * (1 - call->value_at[l]);
                     break;
                 }
-            continue;
+        } else {
+            ok_s += c.made[k] * v.ok_latency_s;
+            c.value *= v.value;
+            for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+                c.refused[p] += c.ok[p] * share * v.refused[p];
+                c.ok[p] *= 1 - share * (1 - v.ok[p]);
+            }
         }
-        ok_s += c.made[k] * tt_lower(v.ok_latency_s, timeout);
-        c.value *= v.value;
-        for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-            c.refused[p] += c.ok[p] * share * v.refused[p];
-            c.ok[p] *= 1 - share * (1 - v.ok[p]);
-        }
+        c.made[k] *= tries;
+        c.again[k] = c.made[k] * (1 - 1 / tries);
     }
-    c.hold_s = (1 - c.hang) * (c.own_s + calls_s) + c.hang * timeout;
+    c.hold_s = (1 - c.hang) * (c.own_s + calls_s) + c.hang * def->timeout_s;
     c.ok_s = c.own_s + ok_s;
     double there = def->instances;
     if (ill->uneven || t->ejected)
@@ -300,14 +359,16 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
 }
 
 /* Our own decision, where the call is made: drop ratios, then the cap, the first kept first. */
-static void admit(tt_model *m, uint32_t service, uint32_t dc, double x[TT_MODEL_PRIORITIES]) {
+static void admit(tt_model *m, uint32_t service, uint32_t dc, double hold_s, double x[TT_MODEL_PRIORITIES]) {
     const tt_model_enforced *t = &m->target[service][dc].now;
     tt_model_counters *c = &m->site[service][dc].c;
     double before[TT_MODEL_PRIORITIES];
     memcpy(before, x, sizeof before);
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) x[p] *= 1 - t->share * t->drop[p];
-    if (t->limit_rps > 0) {
-        double room = t->limit_rps * dt * t->share;
+    if (t->limit_rps > 0 || t->limit_inflight > 0) {
+        /* In flight: those that wait, and by Little's law those that are worked on. */
+        double rps = t->limit_inflight > 0 ? tt_higher(t->limit_inflight - m->site[service][dc].queued, 0) / hold_s : 1e12;
+        double room = (t->limit_rps > 0 ? tt_lower(rps, t->limit_rps) : rps) * dt * t->share;
         bool kept[TT_MODEL_PRIORITIES] = {false};
         for (uint32_t k = 0; k < t->n_keep; k++) {
             uint32_t p = t->keep[k];
@@ -355,11 +416,6 @@ static double uneven(tt_model *m, uint32_t service, uint32_t dc, conditions *k, 
     return tt_lower(failing, 1);
 }
 
-static double in_time(const tt_model *m, double latency_s) {
-    double t = m->spec.timeout_s;
-    return tt_lower(tt_higher((1.1 * t - latency_s) / (0.2 * t), 0), 1);
-}
-
 /* Upper bounds of the latency buckets but the last, which has none: a factor of 1.6 from 2 ms on. */
 static uint32_t bucket_of(double latency_s) {
     double bound = 0.002;
@@ -375,8 +431,8 @@ static void latencies(tt_model_counters *c, double latency_s, double n, double t
 }
 
 typedef struct {
-    double served, ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES], failed[TT_MODEL_PRIORITIES], latency_sum, latency_n, ok_sum;
-    double errors;
+    double served, ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES], failed[TT_MODEL_PRIORITIES];
+    double latency_sum, latency_n, ok_sum, failed_sum, errors;
 } results;
 
 /* Serves up to `budget` requests of the cohort born `age` steps ago. */
@@ -384,9 +440,9 @@ static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, doub
     double *cohort = site->queue[born % TT_MODEL_RING], all = 0;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) all += cohort[p];
     if (all <= 0) return 0;
-    double take = tt_lower(budget, all), wait_s = (double)(m->step - born) * dt, latency_s = tt_lower(wait_s + k->hold_s, m->spec.timeout_s);
-    bool dead = wait_s > m->spec.timeout_s; /* nobody waits for it any more: worked off all the same */
-    double t = in_time(m, wait_s + k->ok_s), live = 0, share = take / all;
+    double take = tt_lower(budget, all), wait_s = (double)(m->step - born) * dt, latency_s = tt_lower(wait_s + k->hold_s, k->patience_s);
+    bool dead = born < site->given_up; /* nobody waits for it any more: worked off all the same */
+    double t = in_time(k->patience_s, wait_s + k->ok_s), live = 0, share = take / all;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
         double x = cohort[p] * share;
         cohort[p] -= x;
@@ -396,15 +452,16 @@ static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, doub
         r->ok_sum += ok * (wait_s + k->ok_s);
         r->refused[p] += refused;
         r->failed[p] += x - ok - refused;
+        r->failed_sum += (x - ok - refused) * latency_s;
         r->errors += x * (1 - k->hang) * k->errors + tt_higher(well * (1 - k->ok[p] - k->refused[p]), 0);
         live += x;
     }
     if (!dead) {
-        double slow = k->tail * live * tt_higher(tail_share * m->spec.timeout_s - latency_s, 0);
+        double slow_s = tail_share * k->patience_s, slow = k->tail * live * tt_higher(slow_s - latency_s, 0);
         r->latency_sum += live * latency_s + slow;
         r->latency_n += live;
-        latencies(&site->c, latency_s, live * (1 - k->tail), m->spec.timeout_s);
-        if (k->tail > 0) site->c.latency[bucket_of(tail_share * m->spec.timeout_s)] += live * k->tail;
+        latencies(&site->c, latency_s, live * (1 - k->tail), k->patience_s);
+        if (k->tail > 0) site->c.latency[bucket_of(slow_s)] += live * k->tail;
     }
     r->served += take;
     site->queued = tt_higher(site->queued - take, 0);
@@ -428,28 +485,44 @@ static void serve(tt_model *m, tt_model_site *site, double budget, const conditi
     }
 }
 
+/* What may wait here with the inner loop on, for the highest priority. */
+static double inner_bound(const tt_model *m, uint32_t service, const tt_model_site *site, const conditions *k) {
+    const tt_model_service *def = &m->spec.services[service];
+    double timeout = def->timeout_s, base = def->base_ms > 0 ? def->base_ms / 1000 : m->base_s[service];
+    double theta = tt_higher(theta_share * timeout, theta_base * base + tt_lower(timeout / 10, 0.1));
+    double least = tt_higher(floor_share * (k->cpus > 0 ? k->cpus : k->workers), floor_least) / lowest_share;
+    return tt_higher(tt_lower(theta, theta_most * timeout) * site->x_rps, least);
+}
+
+/* X goes down only while the queue stands: then completions are what the hop can do. Else nothing is at stake, and it goes back to the best. */
+static void learn_x(tt_model_site *site, double served_rps) {
+    if (site->queued > 1e-6) {
+        site->x_rps = site->x_known ? site->x_rps + x_alpha * (served_rps - site->x_rps) : served_rps;
+        site->x_known = true;
+    } else if (site->x_known && tt_higher(served_rps, site->best_rps) > site->x_rps)
+        site->x_rps += x_alpha * (tt_higher(served_rps, site->best_rps) - site->x_rps);
+    site->best_rps = tt_higher(site->best_rps * best_kept, site->x_rps);
+}
+
 /* Room in the queue: the inner loop's limit on queue time, or the bound of the queue itself. Highest priority enters first. */
 static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const conditions *k, double budget, double x[TT_MODEL_PRIORITIES],
                     results *r) {
-    double bound = m->spec.services[service].queue_max, learns_s = m->spec.queue_full_s > 0 ? m->spec.queue_full_s : fast_s;
-    bool inner = m->spec.inner_loop;
-    if (inner) {
-        double floor = k->cpus > 0 ? 0.25 * k->cpus : 0.25 * k->workers;
-        bound = tt_lower(bound, tt_higher(theta_share * m->spec.timeout_s * site->completed_rps, floor));
-        learns_s = fast_s;
-    }
-    double room = tt_higher(bound + budget - site->queued, 0), *cohort = site->queue[m->step % TT_MODEL_RING];
+    double full = m->spec.services[service].queue_max, top = full, *cohort = site->queue[m->step % TT_MODEL_RING];
+    bool inner = m->spec.inner_loop && site->x_known;
+    if (inner) top = tt_lower(full, inner_bound(m, service, site, k));
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-        double in = tt_lower(x[p], room), out = x[p] - in;
-        room -= in;
+        double bound = inner && m->spec.n_priorities > 1 ? top * (1 - (1 - lowest_share) * p / (m->spec.n_priorities - 1)) : top;
+        double in = tt_lower(x[p], tt_higher(bound + budget - site->queued, 0)), out = x[p] - in;
         cohort[p] = in;
         site->queued += in;
         x[p] = in;
         if (out <= 0) continue;
+        double learns_s = inner ? fast_s : tt_higher(tt_lower(m->spec.queue_full_s, k->patience_s), fast_s);
         if (inner)
             r->refused[p] += out;
         else {
             r->failed[p] += out;
+            r->failed_sum += out * learns_s;
             r->errors += out;
         }
         r->latency_sum += out * learns_s;
@@ -458,7 +531,8 @@ static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const co
     }
 }
 
-static void forget_oldest(tt_model *m, tt_model_site *site, results *r) {
+/* Those who have waited for as long as they do give up; their requests stay, to be worked off. */
+static void give_up(tt_model *m, tt_model_site *site, const conditions *k, results *r) {
     /* The slot that this step's cohort takes over; those in it have long timed out. */
     double *slot = site->queue[m->step % TT_MODEL_RING];
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
@@ -466,15 +540,18 @@ static void forget_oldest(tt_model *m, tt_model_site *site, results *r) {
         slot[p] = 0;
     }
     if (m->step >= TT_MODEL_RING && site->oldest <= m->step - TT_MODEL_RING) site->oldest = m->step - TT_MODEL_RING + 1;
-    uint64_t patience = (uint64_t)(m->spec.timeout_s / dt + 0.5) + 1;
-    if (m->step < patience || site->queued <= 0) return;
-    const double *old = site->queue[(m->step - patience) % TT_MODEL_RING];
-    for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-        if (old[p] <= 0) continue;
-        r->failed[p] += old[p];
-        r->latency_sum += old[p] * m->spec.timeout_s;
-        r->latency_n += old[p];
-        site->c.latency[bucket_of(m->spec.timeout_s)] += old[p];
+    uint64_t patience = (uint64_t)(k->patience_s / dt + 0.5) + 1;
+    if (m->step < patience) return;
+    for (; site->given_up <= m->step - patience; site->given_up++) {
+        const double *old = site->queue[site->given_up % TT_MODEL_RING];
+        for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+            if (old[p] <= 0) continue;
+            r->failed[p] += old[p];
+            r->failed_sum += old[p] * k->patience_s;
+            r->latency_sum += old[p] * k->patience_s;
+            r->latency_n += old[p];
+            site->c.latency[bucket_of(k->patience_s)] += old[p];
+        }
     }
 }
 
@@ -492,6 +569,49 @@ static void warm_up(tt_model *m, uint32_t service, uint32_t dc, const results *r
     if (wiped > 0) site->warm_rps = tt_lower(site->warm_rps, ok * (1 - wiped));
 }
 
+/* Calls for what was served, dead requests' too; their mix is the arrivals'. */
+static void call(tt_model *m, uint32_t service, uint32_t dc, const conditions *k, const results *r, const double done[TT_MODEL_PRIORITIES],
+                 double all) {
+    const tt_model_service *def = &m->spec.services[service];
+    for (uint32_t i = 0; i < def->n_calls; i++) {
+        tt_model_site *to = &m->site[def->calls[i].service][dc];
+        double n = r->served * k->made[i];
+        for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+            double x = n * (all > 1e-9 ? done[p] / all : m->spec.mix[p]);
+            to->in[p] += x * (1 - k->barred[i]);
+            to->c.offered[p] += x * k->barred[i];
+            to->c.dropped[p] += x * k->barred[i];
+        }
+        to->from[service] += n;
+        to->again += r->served * k->again[i];
+    }
+}
+
+static void tell_callers(const tt_model *m, tt_model_site *site, const tt_model_ill *ill, const conditions *k, const results *r,
+                         const double done[TT_MODEL_PRIORITIES], double all) {
+    tt_model_view *v = &site->view;
+    double ok = 0, refused = 0;
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+        ok += r->ok[p];
+        refused += r->refused[p];
+        if (done[p] <= 1e-9) continue;
+        v->ok[p] = r->ok[p] / done[p];
+        v->refused[p] = r->refused[p] / done[p];
+    }
+    double failed = tt_higher(all - ok - refused, 0);
+    if (all > 1e-9) v->failed = failed / all;
+    if (r->latency_n > 1e-9) v->latency_s += 0.5 * (r->latency_sum / r->latency_n - v->latency_s);
+    if (ok > 1e-9) v->ok_latency_s += 0.5 * (tt_lower(r->ok_sum / ok, k->patience_s) - v->ok_latency_s);
+    if (failed > 1e-9) v->failed_latency_s += 0.5 * (r->failed_sum / failed - v->failed_latency_s);
+    if (all <= 1e-9 && !ill->down) { /* nobody asks: what the next one would meet */
+        v->latency_s = tt_lower(k->hold_s, k->patience_s);
+        v->ok_latency_s = tt_lower(k->ok_s, k->patience_s);
+        v->failed = 0;
+        for (uint32_t p = 0; p < m->spec.n_priorities; p++) v->ok[p] = k->ok[p] * (1 - k->errors) * (1 - k->hang), v->refused[p] = 0;
+    }
+    v->value = k->value;
+}
+
 static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     tt_model_site *site = &m->site[service][dc];
     const tt_model_service *def = &m->spec.services[service];
@@ -500,10 +620,12 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     double x[TT_MODEL_PRIORITIES] = {0}, total = 0;
     memset(r, 0, sizeof *r);
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) c->offered[p] += x[p] = site->in[p];
+    c->retries += site->again;
+    for (uint32_t s = 0; s < service; s++) c->from[s] += site->from[s];
     const tt_model_enforced *t = &m->target[service][dc].now;
-    if (t->version || m->oracle) admit(m, service, dc, x);
-    for (uint32_t p = 0; p < m->spec.n_priorities; p++) total += x[p];
     conditions k = look_around(m, service, dc);
+    if (t->version || m->oracle) admit(m, service, dc, k.hold_s, x);
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++) total += x[p];
     double failing = ill->down ? 1 : 0;
     if (!ill->down && (ill->uneven || t->ejected))
         failing = uneven(m, service, dc, &k, total);
@@ -517,21 +639,25 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
             x[p] *= 1 - failing;
         }
     r->errors += total * failing;
+    r->failed_sum += total * failing * fast_s;
     r->latency_sum += total * failing * fast_s;
     r->latency_n += total * failing;
     c->latency[0] += total * failing;
     double budget = ill->down ? 0 : k.workers * dt / k.hold_s;
     if (def->cpus > 0) budget = tt_lower(budget, k.cpus * dt / k.own_s);
-    forget_oldest(m, site, r);
+    give_up(m, site, &k, r);
     enqueue(m, service, site, &k, budget, x, r);
     serve(m, site, budget, &k, r);
 
     double done[TT_MODEL_PRIORITIES], all = 0;
-    for (uint32_t p = 0; p < m->spec.n_priorities; p++) all += done[p] = r->ok[p] + r->refused[p] + r->failed[p];
-    for (uint32_t i = 0; i < def->n_calls; i++) /* what is called, is called for dead requests too; their mix is the arrivals' */
-        for (uint32_t p = 0; p < m->spec.n_priorities; p++)
-            m->site[def->calls[i].service][dc].in[p] += r->served * (all > 1e-9 ? done[p] / all : m->spec.mix[p]) * k.made[i];
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+        all += done[p] = r->ok[p] + r->refused[p] + r->failed[p];
+        c->ok[p] += r->ok[p];
+        c->refused[p] += r->refused[p];
+    }
+    call(m, service, dc, &k, r, done, all);
     site->completed_rps += x_alpha * (r->served / dt - site->completed_rps);
+    learn_x(site, r->served / dt);
     warm_up(m, service, dc, r);
     c->arrived += total;
     c->completed += r->served;
@@ -544,24 +670,10 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     c->latency_sum += r->latency_sum;
     c->latency_n += r->latency_n;
     c->inflight = site->queued + r->served / dt * k.hold_s;
-    double ok = 0;
-    for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-        c->ok[p] += r->ok[p];
-        c->refused[p] += r->refused[p];
-        ok += r->ok[p];
-        if (done[p] <= 1e-9) continue;
-        site->view.ok[p] = r->ok[p] / done[p];
-        site->view.refused[p] = r->refused[p] / done[p];
-    }
-    if (r->latency_n > 1e-9) site->view.latency_s += 0.5 * (r->latency_sum / r->latency_n - site->view.latency_s);
-    if (ok > 1e-9) site->view.ok_latency_s += 0.5 * (r->ok_sum / ok - site->view.ok_latency_s);
-    if (all <= 1e-9 && !ill->down) { /* nobody asks: what the next one would meet */
-        site->view.latency_s = k.hold_s;
-        site->view.ok_latency_s = k.ok_s;
-        for (uint32_t p = 0; p < m->spec.n_priorities; p++) site->view.ok[p] = k.ok[p] * (1 - k.errors) * (1 - k.hang), site->view.refused[p] = 0;
-    }
-    site->view.value = k.value;
+    tell_callers(m, site, ill, &k, r, done, all);
     memset(site->in, 0, sizeof site->in);
+    memset(site->from, 0, sizeof site->from);
+    site->again = 0;
 }
 
 /* ---- the whole ---- */
@@ -574,21 +686,48 @@ static double wanted(const tt_model *m) {
 
 double tt_model_offered(const tt_model *m) {
     double x = wanted(m);
-    for (uint32_t p = 0; p < m->spec.n_priorities; p++) x += m->retry[m->step % TT_MODEL_RETRY_STEPS][p] / dt;
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++)
+        for (uint32_t a = 0; a < TT_MODEL_ATTEMPTS; a++) x += m->retry[m->step % TT_MODEL_RETRY_STEPS][p][a] / dt;
     return x;
 }
 
-/* Retries come back wherever the weights send them. */
+/* Retries come back wherever the weights send them, within the budget that is in force there. */
 static void arrive(tt_model *m) {
     const tt_model_spec *spec = &m->spec;
-    double *again = m->retry[m->step % TT_MODEL_RETRY_STEPS], demand = wanted(m);
+    double demand = wanted(m), offered[TT_MODEL_PRIORITIES];
     for (uint32_t p = 0; p < spec->n_priorities; p++) {
-        double fresh = demand * spec->mix[p] * dt;
+        double fresh = demand * spec->mix[p] * dt, again = 0, *waiting = m->retry[m->step % TT_MODEL_RETRY_STEPS][p];
+        for (uint32_t a = 0; a < TT_MODEL_ATTEMPTS; a++) again += waiting[a];
+        for (uint32_t a = 0; a < TT_MODEL_ATTEMPTS; a++) {
+            m->attempt[p][a] = fresh + again > 1e-12 ? (waiting[a] + (a == 0 ? fresh : 0)) / (fresh + again) : a == 0;
+            waiting[a] = 0;
+        }
+        offered[p] = 0;
+        for (uint32_t d = 0; d < spec->n_dcs; d++) {
+            const tt_model_enforced *t = &m->target[0][d].now;
+            double w = tt_model_weight(m, 0, d), sent = again;
+            if (t->retry_budget >= 0) sent = t->share * tt_lower(again, t->retry_budget * fresh) + (1 - t->share) * again;
+            m->site[0][d].in[p] = (fresh + sent) * w;
+            m->site[0][d].again += sent * w;
+            offered[p] += (fresh + sent) * w;
+        }
         m->truth.wanted_rps[p] = fresh / dt;
-        m->truth.offered_rps[p] = (fresh + again[p]) / dt;
-        for (uint32_t d = 0; d < spec->n_dcs; d++) m->site[0][d].in[p] = (fresh + again[p]) * tt_model_weight(m, 0, d);
-        again[p] = 0;
+        m->truth.offered_rps[p] = offered[p] / dt;
     }
+}
+
+/* The clients' attempts that did not go well, and come back. */
+static void send_again(tt_model *m, uint32_t p, double failed, double refused) {
+    const tt_model_spec *spec = &m->spec;
+    double retry_failed = tt_higher(spec->retry_failed, m->n_active ? tt_model_amount(m, TT_FAULT_RETRIES, -1, -1, -1) : 0);
+    uint64_t after = spec->retry_s > 0 ? (uint64_t)(spec->retry_s / dt + 0.5) : 5;
+    if (after < 1) after = 1;
+    if (after >= TT_MODEL_RETRY_STEPS) after = TT_MODEL_RETRY_STEPS - 1;
+    double *waiting = m->retry[(m->step + after) % TT_MODEL_RETRY_STEPS][p], n = retry_failed * failed + spec->retry_refused * refused;
+    if (spec->attempts == 0)
+        waiting[0] += n;
+    else
+        for (uint32_t a = 0; a + 1 < spec->attempts; a++) waiting[a + 1] += n * m->attempt[p][a];
 }
 
 /* Answered at the door, well, though with an error that monitoring counts. */
@@ -614,6 +753,12 @@ static void divide(tt_model *m, uint32_t service) {
         for (uint32_t d = 0; d < m->spec.n_dcs; d++) all += m->site[service][d].in[p];
         for (uint32_t d = 0; d < m->spec.n_dcs; d++) m->site[service][d].in[p] = all * tt_model_weight(m, service, d);
     }
+    for (uint32_t c = 0; c <= service; c++) { /* the last round: those that come again */
+        double all = 0;
+        for (uint32_t d = 0; d < m->spec.n_dcs; d++) all += c < service ? m->site[service][d].from[c] : m->site[service][d].again;
+        for (uint32_t d = 0; d < m->spec.n_dcs; d++)
+            *(c < service ? &m->site[service][d].from[c] : &m->site[service][d].again) = all * tt_model_weight(m, service, d);
+    }
 }
 
 void tt_model_step(tt_model *m) {
@@ -623,8 +768,6 @@ void tt_model_step(tt_model *m) {
     if (m->oracle) tt_model_oracle_step(m);
     arrive(m);
     pester(m);
-    double retry_failed = tt_higher(m->spec.retry_failed, m->n_active ? tt_model_amount(m, TT_FAULT_RETRIES, -1, -1, -1) : 0);
-    double *again = m->retry[(m->step + TT_MODEL_RETRY_STEPS - 1) % TT_MODEL_RETRY_STEPS];
     tt_model_truth *t = &m->truth;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) t->good_rps[p] = t->dropped_rps[p] = t->refused_rps[p] = t->failed_rps[p] = 0;
     t->needless_rps = 0;
@@ -644,7 +787,7 @@ void tt_model_step(tt_model *m) {
                 t->dropped_rps[p] += cut / dt;
                 t->refused_rps[p] += r.refused[p] / dt;
                 t->failed_rps[p] += r.failed[p] / dt;
-                again[p] += retry_failed * r.failed[p] + m->spec.retry_refused * (r.refused[p] + cut);
+                send_again(m, p, r.failed[p], r.refused[p] + cut);
             }
             if (cuts > 1e-9) t->needless_rps += tt_model_needless(m, d, (in - cuts) / dt, cuts / dt);
         }

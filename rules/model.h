@@ -18,12 +18,14 @@ enum {
     TT_MODEL_CALLS = 3,
     TT_MODEL_LEVELS = 4,
     TT_MODEL_FAULTS = 16,
+    TT_MODEL_ATTEMPTS = 4,
 };
 #define TT_MODEL_STEP_NS TT_MS(100)
 
 typedef struct {
     uint32_t service;                 /* index; larger than the caller's */
     double per_request;               /* cached: what a warm cache leaves */
+    uint32_t retries;                 /* of a call that failed, at once; not of a refused one */
     bool optional;                    /* a feature by the callee's name: without it the answer is still an answer */
     bool cached;                      /* called where the caller's cache doesn't hold the answer; what it holds follows the load served */
     double at_level[TT_MODEL_LEVELS]; /* optional: share of the calls still made at degrade level 1, 2, ... */
@@ -37,6 +39,8 @@ typedef struct {
     double cpus;                 /* of each instance, which own time runs on; 0: workers alone bound what is served */
     double own_ms;               /* worker time of a request, without its calls */
     double queue_max;            /* requests that wait in a data center at most */
+    double timeout_s;            /* how long its callers wait for it; 0: as long as clients do */
+    double base_ms;              /* usual latency that the inner loop is told; 0: what it is at rest */
     uint32_t n_calls;
     tt_model_call calls[TT_MODEL_CALLS];
     bool homed; /* its calls are divided by `home`; else they stay in their data center, and clients' by the mesh's */
@@ -57,6 +61,7 @@ typedef struct {
     X(CACHE_WIPE, "cache-wipe", 0)     /* share of the cache that is lost, and not kept while it lasts */                                            \
     X(TAIL, "slow-tail", 0)            /* share answered well, but slowly */                                                                         \
     X(BOTS, "bots", 0)                 /* clients' nonsense, x demand: refused as it should be, and counted as errors by monitoring */               \
+    X(CALLS, "calls", 1)               /* a service's calls to others x amount */                                                                    \
     X(RETRIES, "retries", 0)           /* share of failures that come back, where more than usual */                                                 \
     X(BLIND, "blind", 0)               /* the monitoring source is down */                                                                           \
     X(GAPS, "gaps", 0)                 /* share of scrapes lost */                                                                                   \
@@ -92,7 +97,9 @@ typedef struct {
     const char *priorities[TT_MODEL_PRIORITIES]; /* highest first */
     double mix[TT_MODEL_PRIORITIES];             /* sums to 1 */
     double demand_rps, timeout_s;
-    double retry_failed, retry_refused; /* share that comes back */
+    double retry_failed, retry_refused; /* share of the clients' attempts that comes back */
+    uint32_t attempts;                  /* of a client at most, TT_MODEL_ATTEMPTS at most; 0: no end to it */
+    double retry_s;                     /* until it comes back; 0: half a second */
     double queue_full_s;                /* until a caller learns that a queue was full: the time-out where it hears nothing; 0: at once */
     double cache_s;                     /* the cache follows what is served within this time */
     double newest_first;                /* share of the work taken from the young end of a queue: instances are uneven */
@@ -111,8 +118,11 @@ typedef struct {
 /* What is in force for one target, as the mesh has it. */
 typedef struct {
     uint64_t epoch, version;
-    double share; /* of the instances that enforce it */
-    double limit_rps;
+    double share;                      /* of the instances that enforce it */
+    double limit_rps, limit_inflight;  /* 0: none */
+    double retry_budget;               /* retries a request, of its callers; below 0: none */
+    double timeout_s;                  /* of its callers; 0: their own */
+    double isolate[TT_MODEL_SERVICES]; /* share of a caller's calls that is refused */
     uint32_t n_keep, keep[TT_MODEL_PRIORITIES];
     double drop[TT_MODEL_PRIORITIES];
     uint32_t level;

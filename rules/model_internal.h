@@ -8,7 +8,7 @@ enum {
     TT_MODEL_RING = 256, /* age cohorts: one a step, so at most 25.6 s of waiting */
     TT_MODEL_SCRAPES = 96,
     TT_MODEL_PENDING = 8,
-    TT_MODEL_RETRY_STEPS = 5, /* a retry comes half a second after its failure */
+    TT_MODEL_RETRY_STEPS = 21, /* one more than a retry is away at most */
     TT_MODEL_MEASUREMENTS = 2048,
     TT_MODEL_BUCKETS = 16, /* of latency */
 };
@@ -16,8 +16,9 @@ enum {
 /* What a caller meets when it calls a site now. */
 typedef struct {
     double ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES]; /* shares; the rest fails */
+    double failed;                                                /* share, over all priorities */
     double latency_s;                                             /* until an answer, a refusal or the time-out: what holds the caller's worker */
-    double ok_latency_s;                                          /* of what was answered well */
+    double ok_latency_s, failed_latency_s;                        /* of what was answered well, or not */
     double value;
 } tt_model_view;
 
@@ -25,7 +26,8 @@ typedef struct {
     double offered[TT_MODEL_PRIORITIES], ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES], dropped[TT_MODEL_PRIORITIES];
     double errors, nonsense, latency_sum, latency_n;
     double arrived, completed, busy_s, worker_s;
-    double calls_n, calls_errors; /* spread evenly over the instances; the next are what came on top */
+    double retries, from[TT_MODEL_SERVICES]; /* of what is offered: come again; by caller */
+    double calls_n, calls_errors;            /* spread evenly over the instances; the next are what came on top */
     double instance_n[TT_MODEL_INSTANCES], instance_errors[TT_MODEL_INSTANCES];
     double latency[TT_MODEL_BUCKETS];
     double inflight; /* not a counter: how many there are */
@@ -40,10 +42,14 @@ typedef struct {
 typedef struct {
     double queue[TT_MODEL_RING][TT_MODEL_PRIORITIES];
     double queued;
-    uint64_t oldest;                /* step of the oldest cohort that may hold something */
-    double completed_rps;           /* X of the inner loop */
-    double warm_rps;                /* the load whose answers the cache holds */
-    double in[TT_MODEL_PRIORITIES]; /* arrives in this step, requests */
+    uint64_t oldest;        /* step of the oldest cohort that may hold something */
+    uint64_t given_up;      /* cohorts born before this step are waited for by nobody */
+    double completed_rps;   /* averaged over some two seconds */
+    double x_rps, best_rps; /* of the inner loop */
+    bool x_known;
+    double warm_rps;                       /* the load whose answers the cache holds */
+    double in[TT_MODEL_PRIORITIES];        /* arrives in this step, requests */
+    double again, from[TT_MODEL_SERVICES]; /* of it, come again; by caller */
     tt_model_view view;
     tt_model_counters c;
     tt_model_scrape scrapes[TT_MODEL_SCRAPES];
@@ -68,8 +74,10 @@ struct tt_model {
     uint64_t seed, step, epoch;
     tt_time start;
     tt_model_site site[TT_MODEL_SERVICES][TT_MODEL_DCS];
-    tt_model_target target[TT_MODEL_SERVICES][TT_MODEL_DCS + 1]; /* the last: the service as a whole */
-    double retry[TT_MODEL_RETRY_STEPS][TT_MODEL_PRIORITIES];
+    tt_model_target target[TT_MODEL_SERVICES][TT_MODEL_DCS + 1];                /* the last: the service as a whole */
+    double retry[TT_MODEL_RETRY_STEPS][TT_MODEL_PRIORITIES][TT_MODEL_ATTEMPTS]; /* by what number of attempt it is */
+    double attempt[TT_MODEL_PRIORITIES][TT_MODEL_ATTEMPTS];                     /* shares of what clients send in this step */
+    double base_s[TT_MODEL_SERVICES];                                           /* latency at rest */
     tt_model_truth truth;
     tt_model_fault active[TT_MODEL_FAULTS]; /* amount: as faded now */
     uint32_t n_active;

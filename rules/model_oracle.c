@@ -44,7 +44,7 @@ static means means_of(const tt_model *m, uint32_t dc, double level) {
         ok[s] = (1 - ill->errors) * (1 - ill->hang);
         for (uint32_t k = 0; k < def->n_calls; k++) {
             const tt_model_call *c = &def->calls[k];
-            made[s][k] = c->per_request;
+            made[s][k] = c->per_request * (m->n_active ? tt_model_amount(m, TT_FAULT_CALLS, (int)s, (int)dc, -1) : 1);
             if (c->optional) {
                 tt_model_degraded left = tt_model_degrade(c, at);
                 made[s][k] *= left.made;
@@ -53,7 +53,7 @@ static means means_of(const tt_model *m, uint32_t dc, double level) {
                 ok[s] *= 1 - tt_lower(made[s][k], 1) * (1 - ok[c->service]);
             calls_s += made[s][k] * hold[c->service];
         }
-        hold[s] = (1 - ill->hang) * (own[s] + calls_s) + ill->hang * spec->timeout_s;
+        hold[s] = (1 - ill->hang) * (own[s] + calls_s) + ill->hang * def->timeout_s;
         if (def->homed) { /* shared by all: the best of its places answers for it */
             ok[s] = 0;
             for (uint32_t d = 0; d < spec->n_dcs; d++)
@@ -62,7 +62,7 @@ static means means_of(const tt_model *m, uint32_t dc, double level) {
             ok[s] = 0;
     }
     w.ok = ok[0];
-    if (hold[0] > 0.9 * spec->timeout_s && m->ill[0][dc].hang <= 0) w.ok = 0;
+    if (hold[0] > 0.9 * spec->services[0].timeout_s && m->ill[0][dc].hang <= 0) w.ok = 0;
     for (uint32_t s = 0; s < spec->n_services; s++) {
         const tt_model_service *def = &spec->services[s];
         for (uint32_t k = 0; k < def->n_calls; k++) {
@@ -130,8 +130,7 @@ static double divide(const tt_model *m, const means w[TT_MODEL_DCS], double dema
 }
 
 /* What is too old to be answered in time is not worked on. */
-static void flush(tt_model *m, tt_model_site *site, double hold_s) {
-    double patience_s = m->spec.timeout_s - hold_s;
+static void flush(tt_model *m, tt_model_site *site, double patience_s) {
     uint64_t steps = patience_s > 0 ? (uint64_t)(patience_s * 10) : 0;
     for (; site->queued > 0 && site->oldest + steps < m->step; site->oldest++) {
         double *cohort = site->queue[site->oldest % TT_MODEL_RING];
@@ -198,7 +197,7 @@ void tt_model_oracle_step(tt_model *m) {
                     tt_model_amount(m, TT_FAULT_CANARY, (int)s, (int)d, (int)i) > 0)
                     t->ejected |= 1u << i;
             double own = spec->services[s].own_ms / 1000 * m->ill[s][d].slow;
-            flush(m, &m->site[s][d], own);
+            flush(m, &m->site[s][d], spec->services[s].timeout_s - own);
             sum += rps[d] = site_rps(m, s, d, own, own) * (1 - m->ill[s][d].errors) * (1 - m->ill[s][d].hang);
             if (s) continue;
             t->limit_rps = tt_higher(x[d], 1e-3);

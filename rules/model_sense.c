@@ -23,13 +23,14 @@ static int find_service(const tt_model *m, const char *name) {
 }
 
 static tt_model_enforced digest(const tt_model *m, uint32_t service, uint32_t dc, const tt_decision *d) {
-    tt_model_enforced e = {.epoch = d->epoch, .version = d->version, .share = 1};
+    tt_model_enforced e = {.epoch = d->epoch, .version = d->version, .share = 1, .retry_budget = -1};
     for (uint32_t i = 0; i < d->n_actions; i++) {
         const tt_act *a = &d->actions[i];
         int k;
         switch (a->kind) {
         case TT_ACT_LIMIT:
-            e.limit_rps = a->value;
+        case TT_ACT_CONCURRENCY:
+            *(a->kind == TT_ACT_LIMIT ? &e.limit_rps : &e.limit_inflight) = a->value;
             for (uint32_t n = 0; n < d->n_names; n++)
                 if ((k = find_name(m->spec.priorities, m->spec.n_priorities, d->names[n])) >= 0 && e.n_keep < TT_MODEL_PRIORITIES)
                     e.keep[e.n_keep++] = (uint32_t)k;
@@ -50,7 +51,18 @@ static tt_model_enforced digest(const tt_model *m, uint32_t service, uint32_t dc
             for (uint32_t n = 0; dc < m->spec.n_dcs && n < m->spec.services[service].instances; n++)
                 if (strcmp(m->instance[service][dc][n], a->name) == 0) e.ejected |= 1u << n;
             break;
-        default: break;
+        case TT_ACT_RETRY:
+            e.retry_budget = a->value;
+            break;
+        case TT_ACT_TIMEOUT:
+            e.timeout_s = a->value / 1000;
+            break;
+        case TT_ACT_ISOLATE:
+            if ((k = find_service(m, a->name)) >= 0) e.isolate[k] = a->value;
+            break;
+        case TT_ACT_HEDGE: /* nobody sends backup requests here, and there is one version */
+        case TT_ACT_VERSION:
+            break;
         }
     }
     return e;
@@ -91,7 +103,7 @@ bool tt_model_take(tt_model *m, uint64_t epoch, const tt_decision *d, size_t n) 
     /* A new writer's set is whole: what it does not hold is not in force. */
     for (uint32_t s = 0; newer && s < m->spec.n_services; s++)
         for (uint32_t dc = 0; dc <= m->spec.n_dcs; dc++)
-            if (!told[s][dc]) queue_up(m, &m->target[s][dc], &(tt_model_enforced){.epoch = epoch, .share = 1});
+            if (!told[s][dc]) queue_up(m, &m->target[s][dc], &(tt_model_enforced){.epoch = epoch, .share = 1, .retry_budget = -1});
     return true;
 }
 
@@ -202,6 +214,8 @@ static growth grown(const tt_model_site *site, bool by_itself, int64_t t, int64_
     X(INFLIGHT, "inflight")                                                                                                                          \
     X(ERROR_RATIO, "error_ratio")                                                                                                                    \
     X(CALL_ERROR_RATIO, "call_error_ratio")                                                                                                          \
+    X(RETRIES, "retries_rps")                                                                                                                        \
+    X(CALLER, "caller_rps")                                                                                                                          \
     X(ENTRY, "entry_rps")                                                                                                                            \
     X(INSTANCE_ERROR_RATIO, "instance_error_ratio")                                                                                                  \
     X(INSTANCE_RPS, "instance_rps")
@@ -281,6 +295,12 @@ static bool figure(const tt_model *m, signal_id id, const growth *g, uint32_t pr
     case SIG_CALL_ERROR_RATIO:
         n = b->errors - a->errors, per = calls - dropped;
         break;
+    case SIG_RETRIES:
+        n = b->retries - a->retries;
+        break;
+    case SIG_CALLER:
+        n = b->from[instance] - a->from[instance];
+        break;
     case SIG_ENTRY:
         n = calls;
         break;
@@ -330,7 +350,15 @@ static void tell(tt_model *m, tt_observations *o, uint32_t signal, signal_id id,
     x->labels[0] = (tt_label){TT_SV("service"), tt_sv_of(m->spec.services[s].name)};
     x->labels[1] = (tt_label){TT_SV("dc"), tt_sv_of(m->spec.dcs[d])};
     if (priority >= 0) x->labels[x->n_labels++] = (tt_label){TT_SV("priority"), tt_sv_of(m->spec.priorities[priority])};
-    if (instance >= 0) x->labels[x->n_labels++] = (tt_label){TT_SV("instance"), tt_sv_of(m->instance[s][d][instance])};
+    if (instance >= 0)
+        x->labels[x->n_labels++] = id == SIG_CALLER ? (tt_label){TT_SV("caller"), tt_sv_of(m->spec.services[instance].name)}
+                                                    : (tt_label){TT_SV("instance"), tt_sv_of(m->instance[s][d][instance])};
+}
+
+static bool calls(const tt_model *m, uint32_t caller, uint32_t service) {
+    for (uint32_t k = 0; k < m->spec.services[caller].n_calls; k++)
+        if (m->spec.services[caller].calls[k].service == service) return true;
+    return false;
 }
 
 static void answer(tt_model *m, tt_observations *o, uint32_t signal, const tt_signal_def *def) {
@@ -346,7 +374,9 @@ static void answer(tt_model *m, tt_observations *o, uint32_t signal, const tt_si
             if (!g.known) continue;
             for (uint32_t p = 0; by_priority && p < m->spec.n_priorities; p++) tell(m, o, signal, (signal_id)id, s, d, (int)p, -1, &g, told);
             for (uint32_t i = 0; by_instance && i < m->spec.services[s].instances; i++) tell(m, o, signal, (signal_id)id, s, d, -1, (int)i, &g, told);
-            if (!by_priority && !by_instance) tell(m, o, signal, (signal_id)id, s, d, -1, -1, &g, told);
+            for (uint32_t c = 0; id == SIG_CALLER && c < s; c++)
+                if (calls(m, c, s)) tell(m, o, signal, (signal_id)id, s, d, -1, (int)c, &g, told);
+            if (!by_priority && !by_instance && id != SIG_CALLER) tell(m, o, signal, (signal_id)id, s, d, -1, -1, &g, told);
         }
 }
 
