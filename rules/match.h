@@ -18,7 +18,7 @@ typedef struct {
 
 typedef struct tt_matcher {
     void *ctx;
-    /* Compiles `text` (without the slashes). NULL and *err (text and offset; no file) on failure. */
+    /* Compiles `text` (without the slashes). NULL and *err (text and offset; no file) on failure, and when it runs away on texts made for that. */
     tt_pattern *(*compile)(void *ctx, tt_sv text, tt_err *err);
     void (*release)(void *ctx, tt_pattern *p);
     void (*groups)(void *ctx, const tt_pattern *p, tt_match_groups *ret);

@@ -393,7 +393,6 @@ static void say_number(tt_buf *b, double v) {
 
 void tt_trigger_say(const tt_engine *e, const tt_anomaly *a, tt_buf *b) {
     const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
-    const tt_signal_def *s = &e->rules->signals[d->signal];
     const tt_deviation *f = &a->found.deviation;
     switch (d->kind) {
     case TT_ANOMALY_WHEN:
@@ -401,7 +400,7 @@ void tt_trigger_say(const tt_engine *e, const tt_anomaly *a, tt_buf *b) {
         tt_buf_put(b, TT_SV(" has held for "));
         say_span(b, d->for_ns);
         tt_buf_put(b, TT_SV("; "));
-        tt_buf_put(b, s->name);
+        tt_buf_put(b, e->rules->signals[d->signal].name);
         tt_buf_put(b, TT_SV(" is "));
         if (a->value_known) say_number(b, a->value);
         break;

@@ -2,6 +2,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,56 @@ static bool find_groups(tt_pattern *p, tt_err *err) {
     return true;
 }
 
+static tt_match_result match(void *ctx, const tt_pattern *p, tt_sv subject, tt_sv out[TT_MATCH_GROUPS_MAX]);
+
+/* ---- patterns that run away ----
+ * What makes a backtracking matcher try everything is a long text that nearly matches: the pattern's own letters and words, again and again, and an end
+ * that fits nowhere. Who passes is not proved to be tame, so every match has its limits too. */
+
+enum { PROBE_BYTES = 72, LETTERS_MAX = 8, WORDS_MAX = 16 };
+
+typedef struct {
+    const contexts *c;
+    const tt_pattern *p;
+    char subject[PROBE_BYTES + 1];
+    bool ran_away;
+} probe;
+
+static void probe_with(probe *t, tt_sv word) {
+    if (t->ran_away || !word.n) return;
+    size_t n = 0;
+    while (n + word.n <= PROBE_BYTES) {
+        memcpy(t->subject + n, word.p, word.n);
+        n += word.n;
+    }
+    t->subject[n++] = '\x01';
+    t->ran_away = match((void *)(uintptr_t)t->c, t->p, (tt_sv){t->subject, n}, NULL) == TT_MATCH_LIMIT;
+}
+
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-_.:/@ ", c) != NULL;
+}
+
+static bool runs_away(const contexts *c, const tt_pattern *p, tt_sv text, char shown[16]) {
+    probe t = {.c = c, .p = p};
+    char letters[LETTERS_MAX] = {'a', '0', '-'};
+    size_t n = 3, n_words = 0;
+    for (size_t i = 0; i < text.n && n_words < WORDS_MAX; i++) {
+        size_t end = i;
+        for (; end < text.n && text.p[end] && is_letter(text.p[end]); end++)
+            if (n < LETTERS_MAX && !memchr(letters, text.p[end], n)) letters[n++] = text.p[end];
+        if (end - i > 1 && end - i <= PROBE_BYTES / 4) {
+            probe_with(&t, (tt_sv){text.p + i, end - i});
+            n_words++;
+        }
+        i = end;
+    }
+    for (size_t a = 0; a < n; a++)
+        for (size_t b = a; b < n; b++) probe_with(&t, (tt_sv){(char[]){letters[a], letters[b]}, 2});
+    if (t.ran_away) snprintf(shown, 16, "%.12s...", t.subject);
+    return t.ran_away;
+}
+
 static tt_pattern *compile(void *ctx, tt_sv text, tt_err *err) {
     const contexts *c = ctx;
     tt_pattern *p = calloc(1, sizeof(*p));
@@ -75,7 +126,16 @@ static tt_pattern *compile(void *ctx, tt_sv text, tt_err *err) {
         release(ctx, p);
         return NULL;
     }
+    char shown[16];
     if (!find_groups(p, err)) {
+        release(ctx, p);
+        return NULL;
+    }
+    if (runs_away(c, p, text, shown)) {
+        tt_fail(err, TT_ELIMIT,
+                "it runs away: %d steps are not enough to see that \"%s\" does not match; a repeat inside a repeat does that, write a+ for (a+)+ and put no two "
+                "alternatives that begin alike into one",
+                STEPS_MAX, shown);
         release(ctx, p);
         return NULL;
     }

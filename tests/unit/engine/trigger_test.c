@@ -377,7 +377,7 @@ static void alerts_by_their_labels(void **state) {
     (void)state;
     start("  - {name: x, alert: {name: '/^(?<svc>.+)Errors$/', labels: {cluster: '/^prod-(?<dc>.)$/', severity: page}}, clear_for: 3s}\n"
           "  - {name: slow, alert: {name: Slow}, for: 5s}\n"
-          "  - {name: wild, alert: {name: '/^(a|ab|b|ba|bab)*$/'}}\n"
+          "  - {name: wild, alert: {name: '/^(x\\x79z|x\\x79zx\\x79z)*$/'}}\n"
           "plans:\n  - {name: p, on: {anomaly: x, labels: {severity: page}}, target: {service: $svc, dc: $dc}, keep: [error_ratio < 1%], steps: [limit: {}]}\n");
     h.more = alerts;
     tell("1", "sErrors", "prod-b", "ticket", true);
@@ -410,9 +410,9 @@ static void alerts_by_their_labels(void **state) {
     hand_run(&h, 6);
     assert_int_equal(opened(), 2);
     /* A pattern that runs away is no match, and says so. */
-    tell("6", "ababababababababababababababababababababababababababababababababababababc", "prod-b", "page", true);
+    tell("6", "xyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyz!", "prod-b", "page", true);
     assert_int_equal(opened(), 2);
-    assert_int_equal(hand_said(&h, "limit_reached", "anomaly wild: pattern /^(a|ab|b|ba|bab)*$/ ran away on alertname="), 1);
+    assert_int_equal(hand_said(&h, "limit_reached", "anomaly wild: pattern /^(x\\x79z|x\\x79zx\\x79z)*$/ ran away on alertname="), 1);
     hand_close(&h);
 }
 

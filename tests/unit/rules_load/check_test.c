@@ -122,6 +122,7 @@ static void anomalies(void **state) {
         {"{name: /HighErrorRate|LatencySLO/}", "@{}", "alert needs the name it answers, or labels"},
         {"{name: /HighErrorRate|LatencySLO/}", "{name: '/High(@/'}", "missing closing parenthesis"},
         {"{name: /HighErrorRate|LatencySLO/}", "{name: @/High}", "a pattern stands between two slashes"},
+        {"{name: /HighErrorRate|LatencySLO/}", "{name: '/@(a+)+$/'}", "it runs away: 100000 steps are not enough"},
     };
     run(rows, TT_COUNT(rows));
 }

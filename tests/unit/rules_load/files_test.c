@@ -129,7 +129,32 @@ static void example_of(void **state, const char *page) {
     unlink(paths[0]);
 }
 
+/* Each example of the page by itself. */
+static void all_examples_of(void **state, const char *page) {
+    static char text[1 << 18];
+    FILE *f = fopen(page, "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    size_t n_examples = 0;
+    for (char *from = strstr(text, "```yaml\n"), *to; from; from = strstr(to + 1, "```yaml\n"), n_examples++) {
+        assert_non_null(to = strstr(from + 8, "```"));
+        *to = '\0';
+        put("doc.yaml", from + 8);
+        const char *const paths[] = {path_of("doc.yaml")};
+        tt_err errs[16];
+        size_t n;
+        tt_rules *r = tt_rules_read(paths, 1, *state, errs, TT_COUNT(errs), &n);
+        for (size_t k = 0; k < n; k++) print_error("example %zu, %u:%u: %s\n", n_examples + 1, errs[k].line, errs[k].column, errs[k].text);
+        assert_non_null(r);
+        tt_rules_free(r);
+        unlink(paths[0]);
+    }
+    assert_true(n_examples >= 3);
+}
+
 static void documented_examples(void **state) {
+    all_examples_of(state, SOURCE_DIR "/docs/plans.md");
     example_of(state, SOURCE_DIR "/docs/plans.md");
     example_of(state, SOURCE_DIR "/README.md");
 }

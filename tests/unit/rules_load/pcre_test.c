@@ -2,6 +2,8 @@
 
 #include "pcre.h"
 
+#define XYZ "xyzxyzxyzxyzxyzxyzxyzxyzxyzxyz"
+
 static void matches(void **state) {
     const tt_matcher *m = *state;
     static const struct {
@@ -19,7 +21,8 @@ static void matches(void **state) {
         {"^.$", "\xC3\xBC", TT_MATCH_YES, {NULL}, {NULL}}, /* one character, not two bytes */
         {"^.+$", "a\xFF", TT_MATCH_NO, {NULL}, {NULL}},    /* bytes that are no text */
         {"^(?P<svc>a)", "ab", TT_MATCH_YES, {"svc"}, {"a"}},
-        {"(a+)+$", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", TT_MATCH_LIMIT, {NULL}, {NULL}},
+        /* Too well hidden to be found at load. */
+        {"^(x\\x79z|x\\x79zx\\x79z)*$", XYZ XYZ XYZ XYZ "!", TT_MATCH_LIMIT, {NULL}, {NULL}},
         {"", "x", TT_MATCH_YES, {NULL}, {NULL}},
     };
     for (size_t i = 0; i < TT_COUNT(rows); i++) {
@@ -53,6 +56,11 @@ static void refusals(void **state) {
         {"(?<a>x)(?<a>y)", "same name", 13},
         {"(((((((((((((((((((((((((((((((((x)))))))))))))))))))))))))))))))))", "nested", 34},
         {"\\C", "\\C", 3},
+        {"(a+)+$", "runs away", 0},
+        {"^(a|a)*$", "runs away", 0},
+        {"^(\\w+\\s?)*$", "runs away", 0},
+        {"^(web|webweb)+$", "runs away", 0},
+        {"^([a-z0-9]+[-.]?)+\\.example$", "runs away", 0},
     };
     for (size_t i = 0; i < TT_COUNT(rows); i++) {
         tt_err err = {0};
@@ -62,6 +70,19 @@ static void refusals(void **state) {
     char big[TT_PATTERN_MAX_BYTES + 2];
     memset(big, 'a', sizeof(big));
     assert_null(m->compile(m->ctx, (tt_sv){big, sizeof(big) - 1}, NULL));
+}
+
+/* What people write passes. */
+static void tame(void **state) {
+    const tt_matcher *m = *state;
+    static const char *const patterns[] = {"^(?<svc>.+)$", "^(?<svc>[a-z-]+)-(?<dc>dc-[ab])$", "HighErrorRate|LatencySLO", "^(web|api|auth)-\\d+\\.prod$", "^.*-.*-.*$",
+                                           "^(?:[a-z0-9]+-)*[a-z0-9]+$", "^(\\d{1,3}\\.){3}\\d{1,3}:\\d+$", "^(?!test-).+", "^(a|b|c)+$", "^[^.]+\\.[^.]+\\.svc$"};
+    for (size_t i = 0; i < TT_COUNT(patterns); i++) {
+        tt_err err = {0};
+        tt_pattern *p = m->compile(m->ctx, tt_sv_of(patterns[i]), &err);
+        if (!p) ROW_FAIL(patterns[i], "%s", err.text);
+        m->release(m->ctx, p);
+    }
 }
 
 static void long_subject(void **state) {
@@ -89,6 +110,6 @@ static int down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(matches), cmocka_unit_test(refusals), cmocka_unit_test(long_subject)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(matches), cmocka_unit_test(refusals), cmocka_unit_test(tame), cmocka_unit_test(long_subject)};
     return cmocka_run_group_tests(tests, up, down);
 }
