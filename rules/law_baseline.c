@@ -83,7 +83,7 @@ static void aimd(tt_engine *e, tt_site *s, tt_loop *l) {
     tt_baseline *b = &s->base;
     double value, bound;
     tt_sv name;
-    if (tt_since(e->now, b->acted_at) < v->every_ns || !objective(e, l, &value, &bound, &name)) return;
+    if (tt_since(e->now, b->acted_at) < v->every_ns || s->load.at.ns <= s->judged_at.ns || !objective(e, l, &value, &bound, &name)) return;
     b->acted_at = e->now;
     char what[160];
     say(what, sizeof what, name, value, bound);

@@ -424,9 +424,10 @@ static void fold_in(const tt_engine *e, const tt_series *s, fold *f) {
     if (q != TT_Q_OK) {
         if (!f->n && (f->r.quality == TT_Q_NO_DATA || q > f->r.quality)) f->r.quality = q;
         /* A part that is told as no number is a hole in the sum. One that isn't told may be: for as long as its last value would have been good;
-         * after that it is gone. */
-        bool sums = f->across == TT_ACROSS_SUM || f->across == TT_ACROSS_MEAN, told = s->round == e->series.round[s->signal] && !e->series.down[s->signal];
-        if (sums && (told || (s->at.ns > 0 && tt_since(e->now, s->at) <= tt_series_max_age(e, s->signal)))) {
+         * after that it is gone. While the source is down nobody can tell: parts grow old one after the other, and none of them is gone for that. */
+        bool sums = f->across == TT_ACROSS_SUM || f->across == TT_ACROSS_MEAN, down = e->series.down[s->signal],
+             told = s->round == e->series.round[s->signal] && !down;
+        if (sums && (told || (s->at.ns > 0 && tt_since(e->now, s->at) <= (down ? 2 : 1) * tt_series_max_age(e, s->signal)))) {
             f->hole = true;
             f->hole_quality = q;
         }

@@ -138,6 +138,22 @@ static void aimd_holds_while_the_signal_is_not_known(void **state) {
     hand_close(&h);
 }
 
+/* A part that was not told just before the source went down is no part that is gone: the rest is not the sum. */
+static void a_sum_does_not_shrink_while_the_source_is_down(void **state) {
+    (void)state;
+    hand h;
+    open_hand(&h, "    law: {name: aimd, every: 1s}\n    steps: [limit: {}]\n");
+    hand_set(&h, "error_ratio", HERE, 0.03);
+    hand_run(&h, 2);
+    hand_set(&h, "offered_rps", HERE " priority=normal", (double)NAN);
+    hand_run(&h, 2);
+    h.down = true;
+    uint32_t before = h.n_actions;
+    hand_run(&h, 20);
+    assert_int_equal(h.n_actions, before);
+    hand_close(&h);
+}
+
 static void what_is_shed_by_ratio_is_the_lowest_first(void **state) {
     (void)state;
     hand h;
@@ -272,6 +288,7 @@ int main(void) {
         cmocka_unit_test(aimd_compounds_on_what_it_observes),
         cmocka_unit_test(aimd_passes_through_in_the_end_and_the_loop_closes),
         cmocka_unit_test(aimd_holds_while_the_signal_is_not_known),
+        cmocka_unit_test(a_sum_does_not_shrink_while_the_source_is_down),
         cmocka_unit_test(what_is_shed_by_ratio_is_the_lowest_first),
         cmocka_unit_test(pi_steps_by_simc),
         cmocka_unit_test(pi_does_not_wind_up),

@@ -108,11 +108,11 @@ static void tick(hand *h) {
     h->elapsed_ns += h->step_ns ? h->step_ns : TT_SECONDS(1);
     obs.now.ns = boot_ns + h->elapsed_ns;
     obs.wall.ms = wall_ms + h->elapsed_ns / 1000000 + h->asleep_ms;
-    for (uint32_t i = 0; i < h->rules->n_signals; i++) polls[obs.n_polls++] = (tt_poll){.signal = i, .answered = true};
+    for (uint32_t i = 0; i < h->rules->n_signals; i++) polls[obs.n_polls++] = (tt_poll){.signal = i, .answered = !h->down};
     for (size_t i = 0; i < h->n_values; i++) {
         const hand_value *v = &h->values[i];
         int k = tt_rules_signal(h->rules, tt_sv_of(v->name));
-        if (k < 0 || isnan(v->value)) continue;
+        if (k < 0 || isnan(v->value) || h->down) continue;
         tt_measurement *x = &m[obs.n_measurements++];
         *x = (tt_measurement){.signal = (uint32_t)k, .n_labels = v->n_labels, .value = v->value, .at = {obs.now.ns - TT_SECONDS(1)}};
         memcpy(x->labels, v->labels, sizeof x->labels);

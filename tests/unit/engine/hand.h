@@ -28,7 +28,7 @@ struct hand {
     size_t n_values;
     tt_outcome out;
     uint32_t n_actions, n_decisions;
-    bool acks;
+    bool acks, down; /* down: the source doesn't answer */
     char log[HAND_LOG]; /* "12 limit - 100\n": second, action, from, to; other events as "12 kind: reason\n" */
     char said[HAND_LOG]; /* "kind plan service/dc: reason\n", actions too */
     tt_command commands[HAND_COMMANDS]; /* taken by the next tick */
