@@ -1,5 +1,5 @@
-/* What is remembered of series, and what is wrong, as JSON and back: baselines take days to learn, an error budget has windows of hours, and a restart must
- * not forget that somebody said hands off. */
+/* What is remembered of series, and what is wrong, as JSON and back: baselines take days to learn, an error budget has windows of hours, and a
+ * restart must not forget that somebody said hands off. */
 #include "engine_internal.h"
 
 #include <stdlib.h>
@@ -96,7 +96,8 @@ static void get_series(tt_engine *e, const tt_doc *d, tt_time now) {
 }
 
 void tt_memory_restore(tt_engine *e, const tt_doc *saved, tt_time now) {
-    const tt_doc *memory = tt_doc_get(saved, TT_SV("memory")), *anomalies = tt_doc_get(saved, TT_SV("anomalies")), *wall = tt_doc_get(saved, TT_SV("wall_ms"));
+    const tt_doc *memory = tt_doc_get(saved, TT_SV("memory")), *anomalies = tt_doc_get(saved, TT_SV("anomalies")),
+                 *wall = tt_doc_get(saved, TT_SV("wall_ms"));
     double ms = 0;
     if (e->now.ns < now.ns) e->now = now; /* what is expected from here on is missing since now */
     for (size_t i = 0; memory && memory->kind == TT_DOC_SEQ && i < memory->n; i++) get_series(e, &memory->items[i], now);

@@ -48,7 +48,9 @@ static void load_hedge(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t a
     const tt_key keys[] = {{"service", &service}, {"off_above", &off}, {"approve", &approve}};
     tt_read_keys(l, map, "hedge", "{service: payments, off_above: 80%}", keys, TT_COUNT(keys));
     st->max = 0.8;
-    tt_get_ratio(l, off, "hedge.off_above", false, &st->max);
+    if (tt_get_ratio(l, off, "hedge.off_above", false, &st->max) && st->max <= 0.15)
+        tt_load_fail(l, TT_EVALUE, off, "nothing could undo hedge.off_above %s: hedges come back 15 points below it; write more than 15%%",
+                     tt_show(off).text);
     tt_get_name_or_var(l, n, service, "hedge.service", &st->service);
     n->step_service[at] = service;
     tt_no_approve(l, approve, "hedge");

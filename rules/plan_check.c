@@ -337,6 +337,24 @@ static void resolve_degrade(tt_load *l, tt_plan *p, const tt_plan_nodes *n, size
     st->at_service = at;
 }
 
+/* An instance that is out is asked nothing, so what is measured of it alone says nothing: it would never be known to be well enough to come back. */
+static void check_eject(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_t i) {
+    const tt_anomaly_def *a = &l->r->anomalies[p->anomaly];
+    if (p->anomaly >= l->r->n_anomalies || a->kind == TT_ANOMALY_ALERT || l->anomalies[p->anomaly].bad) return;
+    for (size_t k = 0; k < p->n_keep; k++) {
+        int signals[TT_EXPR_SIGNALS_MAX];
+        size_t n_signals = tt_expr_signals(p->keep[k], signals);
+        for (size_t s = 0; s < n_signals; s++) {
+            if (signals[s] != (int)a->signal) continue;
+            tt_load_fail(l, TT_EVALUE, n->step[i],
+                         "nothing could undo this eject: keep reads " TT_SV_FMT
+                         ", which says nothing of an instance that is out; keep something that the whole service has, such as error_ratio <= 2%%",
+                         TT_SV_ARG(l->r->signals[signals[s]].name));
+            return;
+        }
+    }
+}
+
 static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_t i) {
     const tt_step *st = &p->steps[i];
     const char *name = tt_step_name(st->kind);
@@ -348,6 +366,7 @@ static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, siz
     if (st->kind != TT_STEP_EJECT && p->instance.n)
         tt_load_fail(l, TT_EVALUE, n->step[i],
                      "%s acts on a whole data center and the target is one instance: only eject can answer that, give %s its own plan", name, name);
+    if (st->kind == TT_STEP_EJECT) check_eject(l, p, n, i);
     /* A loop turns the knobs of its own site. Another's are turned by the loop that answers the anomaly there. */
     if (n->step_from[i] && p->dc.n && !tt_sv_eq(st->from, p->dc))
         tt_load_fail(l, TT_EVALUE, n->step_from[i],
@@ -360,7 +379,8 @@ static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, siz
     if (is_var(st->service)) {
         if (!tt_sv_eq(st->service, p->service))
             tt_load_fail(l, TT_EVALUE, n->step_service[i], "%s %s is neither the target's own variable nor a service: name %s", what,
-                         tt_show(n->step_service[i]).text, st->kind == TT_STEP_DEGRADE ? "the service whose feature it is" : "the service that is called");
+                         tt_show(n->step_service[i]).text,
+                         st->kind == TT_STEP_DEGRADE ? "the service whose feature it is" : "the service that is called");
         return;
     }
     declared(l, n->step_service[i], st->service, what, ": give it there with its dcs");
@@ -427,6 +447,68 @@ static void check_fights(tt_load *l, size_t i) {
     }
 }
 
+/* The pattern whose named group is the whole label, and which makes this variable; NULL: a literal, or nobody can tell what it may be. */
+static const tt_label_match *maker_of(const tt_plan *p, tt_sv var) {
+    for (size_t i = 0; i < p->n_matchers; i++) {
+        tt_sv t = p->matchers[i].text, name = {var.p + 1, var.n - 1};
+        size_t at = p->matchers[i].pattern ? tt_group_offset(t, name) : 0;
+        if (at == 2 && t.p[1] == '^' && t.n > 5 && memcmp(t.p + t.n - 3, ")$/", 3) == 0) return &p->matchers[i];
+    }
+    return NULL;
+}
+
+static bool anything(const tt_label_match *m) {
+    tt_sv t = m->text;
+    return t.n > 8 && (memcmp(t.p + t.n - 6, ">.+)$/", 6) == 0 || memcmp(t.p + t.n - 6, ">.*)$/", 6) == 0);
+}
+
+/* Certainly for some label set, not merely perhaps. */
+static bool may_be_equal(const tt_rules *r, const tt_plan *p, tt_sv a, const tt_plan *o, tt_sv b) {
+    if (!a.n || !b.n) return !a.n && !b.n;
+    if (!is_var(a) && !is_var(b)) return tt_sv_eq(a, b);
+    const tt_label_match *x = is_var(a) ? maker_of(p, a) : NULL, *y = is_var(b) ? maker_of(o, b) : NULL;
+    tt_sv groups[TT_MATCH_GROUPS_MAX];
+    if (x && y) return anything(x) || anything(y) || tt_sv_eq(x->text, y->text);
+    if (!is_var(a)) return y && r->matcher->match(r->matcher->ctx, y->pattern, a, groups) == TT_MATCH_YES;
+    if (!is_var(b)) return x && r->matcher->match(r->matcher->ctx, x->pattern, b, groups) == TT_MATCH_YES;
+    return false;
+}
+
+static bool exclude_each_other(const tt_plan *p, const tt_plan *o) {
+    if (p->exclusive.n && tt_sv_eq(p->exclusive, o->exclusive)) return true;
+    for (size_t i = 0; p->anomaly == o->anomaly && i < p->n_matchers; i++)
+        for (size_t k = 0; k < o->n_matchers; k++) {
+            const tt_label_match *a = &p->matchers[i], *b = &o->matchers[k];
+            if (tt_sv_eq(a->label, b->label) && !a->pattern && !b->pattern && !tt_sv_eq(a->literal, b->literal)) return true;
+        }
+    return false;
+}
+
+/* Two plans that turn the same knobs of the same target, and nothing but the order they are written in says who goes first. */
+static void check_rivals(tt_load *l, size_t i) {
+    const tt_rules *r = l->r;
+    const tt_plan *p = &r->plans[i];
+    for (size_t k = 0; k < i; k++) {
+        const tt_plan *o = &r->plans[k];
+        const char *why = NULL;
+        if (l->plans[k].bad || p->mode < TT_MODE_APPROVE || o->mode < TT_MODE_APPROVE || exclude_each_other(p, o)) continue;
+        if (tt_plan_rank(p, o, &why) == 0 || strcmp(why, "it is written first") != 0) continue;
+        if (!may_be_equal(r, p, p->service, o, o->service) || !may_be_equal(r, p, p->dc, o, o->dc) ||
+            !may_be_equal(r, p, p->instance, o, o->instance))
+            continue;
+        const tt_step *shared = NULL;
+        size_t at;
+        for (size_t n = 0; n < p->n_steps && !shared; n++) shared = step_of(o, p->steps[n].kind, &at);
+        if (!shared) continue;
+        tt_load_fail(
+            l, TT_EVALUE, l->plans[i].on,
+            "plan " TT_SV_FMT " may act on the same target as plan " TT_SV_FMT
+            " (%s:%u), both with %s, and only the order they are written in says which goes first: give one a priority, or both the same exclusive",
+            TT_SV_ARG(p->name), TT_SV_ARG(o->name), o->pos.file, o->pos.line, tt_step_name(shared->kind));
+        return;
+    }
+}
+
 void tt_check_rules(tt_load *l) {
     tt_rules *r = l->r;
     check_services(l);
@@ -441,6 +523,8 @@ void tt_check_rules(tt_load *l) {
             if (l->total == before && r->plans[i].steps[k].kind == TT_STEP_DEGRADE) resolve_degrade(l, &r->plans[i], &l->plans[i], k);
         }
         check_target(l, &r->plans[i], &l->plans[i]);
+        size_t before = l->total;
         check_fights(l, i);
+        if (l->total == before) check_rivals(l, i);
     }
 }

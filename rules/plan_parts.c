@@ -1,6 +1,7 @@
 /* One plan: from its map to tt_plan, with its variables. What needs other sections is crossed in plan_check.c. */
 #include "plan_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -171,8 +172,8 @@ static void load_worth(tt_load *l, const tt_doc *worth, tt_step *st) {
 
 static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
     const tt_doc *feature = NULL, *service = NULL, *levels = NULL, *gain = NULL, *probe = NULL, *approve = NULL, *level = NULL, *worth = NULL;
-    const tt_key keys[] = {{"feature", &feature}, {"service", &service},   {"levels", &levels},   {"gain", &gain},
-                           {"level", &level},     {"worth", &worth},       {"probe_ratio", &probe}, {"approve", &approve}};
+    const tt_key keys[] = {{"feature", &feature}, {"service", &service}, {"levels", &levels},     {"gain", &gain},
+                           {"level", &level},     {"worth", &worth},     {"probe_ratio", &probe}, {"approve", &approve}};
     tt_read_keys(l, map, "degrade", "{feature: recommendations, levels: 2, gain: [1.14, 1.33]}", keys, TT_COUNT(keys));
     st->probe_ratio = 0.02;
     if (!feature && (gain || levels || p->law == TT_LAW_RUNBOOK))
@@ -188,7 +189,8 @@ static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_pla
         for (uint32_t i = 0; i < st->levels; i++) st->gain[i] = 1;
     } else if (levels && !gain)
         tt_load_fail(l, TT_EMISSING, map,
-                     "degrade needs gain beside levels: the capacity factor each level brings, such as gain: [1.14, 1.33]; or neither, where a service declares "
+                     "degrade needs gain beside levels: the capacity factor each level brings, such as gain: [1.14, 1.33]; or neither, where a "
+                     "service declares "
                      "the feature");
     else if (gain && tt_get_count(l, levels, "levels", 1, TT_LEVELS_MAX, &st->levels))
         tt_load_gains(l, gain, levels != NULL, &st->levels, st->gain);
@@ -398,8 +400,16 @@ static void load_times(tt_load *l, const tt_doc *settle, const tt_doc *recover, 
                      a, b);
     }
     tt_get_duration(l, after, "recover.after", 0, day, &p->recover_after_ns);
-    tt_get_ratio(l, step, "recover.step", false, &p->recover_step);
-    tt_get_duration(l, every, "recover.every", TT_MS(100), day, &p->recover_every_ns);
+    ok = tt_get_ratio(l, step, "recover.step", false, &p->recover_step);
+    ok = tt_get_duration(l, every, "recover.every", TT_MS(100), day, &p->recover_every_ns) && ok;
+    if (ok && (double)p->recover_every_ns / p->recover_step > (double)(7 * day)) {
+        char a[32], b[32];
+        tt_format_duration(p->recover_every_ns, a, sizeof(a));
+        tt_number_text(floor(p->recover_step * 1e6 + 0.5) / 1e4, b, sizeof(b));
+        tt_load_fail(
+            l, TT_EVALUE, step ? step : every,
+            "recover gives back %s%% every %s, which takes more than a week: nothing would undo the steps; make step larger or every shorter", b, a);
+    }
     tt_get_duration(l, answer, "approval.within", second, day, &p->approve_within_ns);
 }
 
@@ -432,10 +442,10 @@ void tt_load_plan(tt_load *l, const tt_doc *item) {
     tt_plan_nodes *n = &l->plans[r->n_plans];
     const tt_doc *name = NULL, *mode = NULL, *target = NULL, *keep = NULL, *steps = NULL, *settle = NULL, *recover = NULL, *approval = NULL,
                  *no_data = NULL, *otherwise = NULL, *law = NULL, *priority = NULL, *exclusive = NULL;
-    const tt_key keys[] = {{"name", &name},         {"on", &n->on},           {"mode", &mode},          {"target", &target},
-                           {"keep", &keep},         {"steps", &steps},        {"settle", &settle},      {"recover", &recover},
-                           {"approval", &approval}, {"on_no_data", &no_data}, {"otherwise", &otherwise},
-                           {"law", &law},           {"priority", &priority},  {"exclusive", &exclusive}};
+    const tt_key keys[] = {{"name", &name},         {"on", &n->on},           {"mode", &mode},           {"target", &target},
+                           {"keep", &keep},         {"steps", &steps},        {"settle", &settle},       {"recover", &recover},
+                           {"approval", &approval}, {"on_no_data", &no_data}, {"otherwise", &otherwise}, {"law", &law},
+                           {"priority", &priority}, {"exclusive", &exclusive}};
     size_t which = TT_MODE_ADVISE;
     *p = (tt_plan){.settle_hold_ns = TT_SECONDS(60),
                    .settle_within_ns = TT_SECONDS(600),

@@ -60,8 +60,8 @@ static bool find_groups(tt_pattern *p, tt_err *err) {
 static tt_match_result match(void *ctx, const tt_pattern *p, tt_sv subject, tt_sv out[TT_MATCH_GROUPS_MAX]);
 
 /* ---- patterns that run away ----
- * What makes a backtracking matcher try everything is a long text that nearly matches: the pattern's own letters and words, again and again, and an end
- * that fits nowhere. Who passes is not proved to be tame, so every match has its limits too. */
+ * What makes a backtracking matcher try everything is a long text that nearly matches: the pattern's own letters and words, again and again, and an
+ * end that fits nowhere. Who passes is not proved to be tame, so every match has its limits too. */
 
 enum { PROBE_BYTES = 72, LETTERS_MAX = 8, WORDS_MAX = 16 };
 
@@ -133,7 +133,8 @@ static tt_pattern *compile(void *ctx, tt_sv text, tt_err *err) {
     }
     if (runs_away(c, p, text, shown)) {
         tt_fail(err, TT_ELIMIT,
-                "it runs away: %d steps are not enough to see that \"%s\" does not match; a repeat inside a repeat does that, write a+ for (a+)+ and put no two "
+                "it runs away: %d steps are not enough to see that \"%s\" does not match; a repeat inside a repeat does that, write a+ for (a+)+ and "
+                "put no two "
                 "alternatives that begin alike into one",
                 STEPS_MAX, shown);
         release(ctx, p);

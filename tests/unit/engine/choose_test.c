@@ -61,8 +61,10 @@ static const struct {
      FRONT("watches", "failing", "service: front, dc: dc-a", ", mode: observe, priority: 900") PLAN("acts", "failing", ANY, ", mode: auto"), "acts",
      "it may act and the other only shows what it would do"},
     {"as written, when all else is equal",
-     FRONT("first", "failing", "service: /^front$/", ", mode: auto") FRONT("second", "failing", "service: /^fro.*$/", ", mode: auto"), "first",
-     "it is written first"},
+     FRONT("first", "failing", "service: /^front$/", ", mode: auto")
+     "  - {name: second, on: {anomaly: failing, labels: {service: /^fro.*$/}}, target: {service: front, dc: dc-a}, keep: [error_ratio <= 2%], steps: "
+     "[drop: {priority: batch}], mode: auto}\n", /* with the same steps it would be refused */
+     "first", "it is written first"},
     {"approve before nothing but the order: auto is trusted further",
      FRONT("asks", "failing", "service: /^front$/", ", mode: approve") FRONT("acts", "failing", "service: /^fro.*$/", ", mode: auto"), "acts",
      "its mode is trusted further"},
@@ -243,7 +245,7 @@ static void what_has_begun_below_is_waited_for_but_not_for_ever(void **state) {
                                              "  - {name: failing, when: error_ratio > 5%}\n"
                                              "  - {name: slow, when: slow_ratio > 5%, for: 60s}\n" SERVICES
                                              "guardrails: {most_targets_bad: {share: 100%, at_least: 100}, correlate: 6s}\nplans:\n" ALL_PLAN
-        PLAN("slow-one", "slow", "service: /^(?<svc>stock)$/, dc: /^(?<dc>.+)$/", ", mode: auto");
+        PLAN("slow-one", "slow", "service: /^(?<svc>stock)$/, dc: /^(?<dc>.+)$/", ", mode: auto, priority: 1");
     hand h;
     OPEN(rules);
     SET("slow_ratio", "stock", "dc-a", 0.5);

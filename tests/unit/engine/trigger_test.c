@@ -16,7 +16,7 @@
     "services: [{name: s, dcs: [a, b, c, d]}]\n"                                                                                                     \
     "signals:\n"                                                                                                                                     \
     "  - {name: error_ratio, query: q, every: 1s, max_age: 5s}\n"                                                                                    \
-    "  - {name: rps, query: q, every: 1s, max_age: 5s, across: sum}\n"                                                                                            \
+    "  - {name: rps, query: q, every: 1s, max_age: 5s, across: sum}\n"                                                                               \
     "  - {name: p99_ms, query: q, every: 60s, max_age: 5m}\n"                                                                                        \
     "  - {name: beat, query: q, every: 1s, max_age: 5s}\n"                                                                                           \
     "  - {name: beat_told, reports: inflight, max_age: 5s}\n"                                                                                        \
@@ -64,8 +64,12 @@ static double figure(const char *name) {
     return v;
 }
 
-static int opened(void) { return hand_said(&h, "anomaly_opened", NULL); }
-static int cleared(void) { return hand_said(&h, "anomaly_cleared", NULL); }
+static int opened(void) {
+    return hand_said(&h, "anomaly_opened", NULL);
+}
+static int cleared(void) {
+    return hand_said(&h, "anomaly_cleared", NULL);
+}
 
 /* ---- when ---- */
 
@@ -200,7 +204,9 @@ static double noise(void) { /* -1 to 1, near 0 more often */
 }
 
 /* By day 180, by night 100. */
-static double usual(const hand *x) { return 140 + 40 * sin((double)(x->elapsed_ns / 1000000 + x->asleep_ms) / 86400e3 * 6.283185307); }
+static double usual(const hand *x) {
+    return 140 + 40 * sin((double)(x->elapsed_ns / 1000000 + x->asleep_ms) / 86400e3 * 6.283185307);
+}
 
 static void live(int minutes, double times) {
     for (int i = 0; i < minutes; i++) {
@@ -378,7 +384,8 @@ static void alerts_by_their_labels(void **state) {
     start("  - {name: x, alert: {name: '/^(?<svc>.+)Errors$/', labels: {cluster: '/^prod-(?<dc>.)$/', severity: page}}, clear_for: 3s}\n"
           "  - {name: slow, alert: {name: Slow}, for: 5s}\n"
           "  - {name: wild, alert: {name: '/^(x\\x79z|x\\x79zx\\x79z)*$/'}}\n"
-          "plans:\n  - {name: p, on: {anomaly: x, labels: {severity: page}}, target: {service: $svc, dc: $dc}, keep: [error_ratio < 1%], steps: [limit: {}]}\n");
+          "plans:\n  - {name: p, on: {anomaly: x, labels: {severity: page}}, target: {service: $svc, dc: $dc}, keep: [error_ratio < 1%], steps: "
+          "[limit: {}]}\n");
     h.more = alerts;
     tell("1", "sErrors", "prod-b", "ticket", true);
     tell("2", "sErrors", "test-b", "page", true);
@@ -410,7 +417,8 @@ static void alerts_by_their_labels(void **state) {
     hand_run(&h, 6);
     assert_int_equal(opened(), 2);
     /* A pattern that runs away is no match, and says so. */
-    tell("6", "xyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyz!", "prod-b", "page", true);
+    tell("6", "xyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyz!", "prod-b", "page",
+         true);
     assert_int_equal(opened(), 2);
     assert_int_equal(hand_said(&h, "limit_reached", "anomaly wild: pattern /^(x\\x79z|x\\x79zx\\x79z)*$/ ran away on alertname="), 1);
     hand_close(&h);
@@ -463,7 +471,8 @@ static void other_memories(void **state) {
     hand_set(&h, "error_ratio", "service=s dc=a", 0.5);
     hand_run(&h, 30);
     char text[4096];
-    snprintf(text, sizeof text, "%s%s", SIGNALS, "  - {name: x, when: 'change(error_ratio, 20s) > 5%'}\n  - {name: y, slo: {objective: 99.9%, errors: error_ratio}}\n");
+    snprintf(text, sizeof text, "%s%s", SIGNALS,
+             "  - {name: x, when: 'change(error_ratio, 20s) > 5%'}\n  - {name: y, slo: {objective: 99.9%, errors: error_ratio}}\n");
     assert_true(hand_reload(&h, text));
     hand_run(&h, 10);
     assert_true(hand_restart(&h));

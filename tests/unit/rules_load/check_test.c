@@ -33,7 +33,8 @@ static void keys_and_types(void **state) {
         {"mode: auto", "mode: auto\n    priority: @1001", "out of range: write 0 to 1000"},
         {"mode: auto", "mode: auto\n    priority: @high", "not a whole number"},
         {"mode: auto", "mode: auto\n    exclusive: @[a]", "exclusive is one value"},
-        {"      - limit: {by: measured_capacity, keep: [critical, normal]}\n", "      - @degrade: {service: checkout, feature: ads, levels: 1, gain: [1.2]}\n",
+        {"      - limit: {by: measured_capacity, keep: [critical, normal]}\n",
+         "      - @degrade: {service: checkout, feature: ads, levels: 1, gain: [1.2]}\n",
          "a plan degrades one feature, since one number sizes its levels, and line"},
         {"mode: auto", "mode: @atuo", "mode \"atuo\" is not known: did you mean \"auto\"?"},
         {"mode: auto", "mode: @robot", "write one of observe, advise, approve, auto"},
@@ -196,7 +197,8 @@ static void plans(void **state) {
         {"shift: {from: $dc, max: 40%}", "shift: {from: @dc-b, max: 40%}", "shift.from \"dc-b\" is not the target's data center"},
         {"shift: {from: $dc, max: 40%}", "shift: {from: $dc, max: 40%, approve: @required}", "approve is asked for a cutover only, not for shift"},
         {"limit: {by: measured_capacity,", "limit: {approve: @required,", "approve is asked for a cutover only, not for limit"},
-        {"steps: [limit: {}]", "steps: [degrade: {feature: x, gain: [2]}, @degrade: {feature: y, gain: [2]}]", "a plan degrades one feature, since one number sizes its levels, and line"},
+        {"steps: [limit: {}]", "steps: [degrade: {feature: x, gain: [2]}, @degrade: {feature: y, gain: [2]}]",
+         "a plan degrades one feature, since one number sizes its levels, and line"},
         {"approve: required", "approve: @yes", "approve \"yes\" is not known: write one of required"},
         {"{service: checkout, dc: dc-a}", "{service: @chekout, dc: dc-a}",
          "target.service \"chekout\" is not declared under services: did you mean \"checkout\"?"},
@@ -265,6 +267,71 @@ static void crossed(void **state) {
            "signals: [{name: e, query: q}]\nanomalies: [{name: a, when: e > 1}]\nplans: [{name: p, on: {anomaly: a}, target: {service: @s, dc: d}, "
            "keep: [e < 1], steps: [limit: {}]}]\n",
            "no services are declared");
+}
+
+/* What is fine by itself and contradicts something else. */
+static void contradictions(void **state) {
+    (void)state;
+#define KEEP "keep: [error_ratio <= 1%, p99_ms <= 250]"
+#define AIMS "keep: [@"
+    static const row rows[] = {
+        /* what can hold together is found through `or`, `not` and arithmetic of constants */
+        {"when: error_ratio > 5% and offered_rps > 50", "when: @error_ratio > 5% and (error_ratio < 4% or offered_rps < 0)", "can never hold"},
+        {"when: error_ratio > 5% and offered_rps > 50", "when: @error_ratio > 5% or not error_ratio > 10%", "always holds"},
+        {"when: error_ratio > 5% and offered_rps > 50", "when: @not (error_ratio >= 0)", "can never hold"},
+        {"when: error_ratio > 5% and offered_rps > 50", "when: error_ratio != 5% and error_ratio > 4%", ""},
+        {"when: error_ratio > 5% and offered_rps > 50", "when: @error_ratio == 5% and error_ratio != 5%", "can never hold"},
+        {"keep: [error_ratio <= 1%, p99_ms <= 250]", "keep: @[error_ratio <= 1% or p99_ms <= 250, error_ratio > 2%, p99_ms > 300]",
+         "can never hold together"},
+        /* an aim inside the anomaly */
+        {KEEP, AIMS "error_ratio <= 8%, p99_ms <= 250]",
+         "keep \"error_ratio <= 8%\" can hold while anomaly overload does (error_ratio > 5% and offered_rps > 50)"},
+        {KEEP, "keep: [error_ratio <= 5%, p99_ms <= 250]", ""},
+        {KEEP, "keep: @[error_ratio > 5%, offered_rps > 50]",
+         "with keep reached, anomaly overload can never be over (it lasts while error_ratio > 5% and offered_rps > 50)"},
+        {"    for: 10s\n", "    for: 10s\n    clear: error_ratio < 0.5%\n", ""},
+        /* the way back */
+        {"recover: {after: 1m, step: 20%, every: 15s}", "recover: {after: 1m, step: @0.1%, every: 15m}",
+         "recover gives back 0.1% every 15m, which takes more than a week"},
+        {"recover: {after: 1m, step: 20%, every: 15s}", "recover: {after: 1m, step: 10%, every: 15m}", ""},
+        /* plans that fight */
+        {"guardrails:\n",
+         "  - name: rival\n    on: @{anomaly: paged, labels: {service: /^(?<svc>check.+)$/, dc: /^(?<dc>.+)$/}}\n    mode: auto\n    target: "
+         "{service: $svc, dc: $dc}\n    "
+         "keep: [error_ratio <= 2%]\n    steps: [shift: {}]\nguardrails:\n",
+         "plan rival may act on the same target as plan shed (a.yaml:28), both with shift"},
+    };
+    run(rows, TT_COUNT(rows));
+    /* Each of these tells who goes first, or keeps them apart. */
+    static const struct {
+        const char *mode, *labels, *target, *steps, *more;
+    } apart[] = {
+        {"advise", "{service: /^(?<svc>check.+)$/, dc: /^(?<dc>.+)$/}", "{service: $svc, dc: $dc}", "[shift: {}]", ""},
+        {"approve", "{service: /^(?<svc>check.+)$/, dc: /^(?<dc>.+)$/}", "{service: $svc, dc: $dc}", "[shift: {}]", ""},
+        {"auto", "{service: /^(?<svc>check.+)$/, dc: /^(?<dc>.+)$/}", "{service: $svc, dc: $dc}", "[shift: {}]", "    priority: 1\n"},
+        {"auto", "{service: checkout, dc: /^(?<dc>.+)$/}", "{service: checkout, dc: $dc}", "[shift: {}]", ""},
+        {"auto", "{service: /^(?<svc>check.+)$/, dc: /^(?<dc>.+)$/, instance: /^(?<i>.+)$/}", "{service: $svc, dc: $dc, instance: $i}", "[eject: {}]",
+         ""},
+        {"auto", "{service: /^x-(?<svc>check.+)$/, dc: /^(?<dc>.+)$/}", "{service: $svc, dc: $dc}", "[shift: {}]",
+         ""}, /* nobody can tell what is left of it */
+    };
+    for (size_t i = 0; i < TT_COUNT(apart); i++) {
+        char more[700];
+        snprintf(more, sizeof(more),
+                 "  - name: rival\n    on: {anomaly: paged, labels: %s}\n    mode: %s\n    target: %s\n%s    keep: [error_ratio <= 2%%]\n    steps: "
+                 "%s\nguardrails:\n",
+                 apart[i].labels, apart[i].mode, apart[i].target, apart[i].more, apart[i].steps);
+        char *text = replaced(good_text, "guardrails:\n", more);
+        expect(more, text, "");
+        free(text);
+    }
+    /* Taken out, it says nothing any more. */
+    char *text = replaced(good_text, "guardrails:\n",
+                          "  - name: out\n    on: {anomaly: overload, labels: {service: /^(?<svc>.+)$/, dc: /^(?<dc>.+)$/, instance: "
+                          "/^(?<i>.+)$/}}\n    target: {service: $svc, "
+                          "dc: $dc, instance: $i}\n    keep: [error_ratio <= 2%]\n    steps: [@eject: {}]\nguardrails:\n");
+    expect("eject", text, "nothing could undo this eject: keep reads error_ratio, which says nothing of an instance that is out");
+    free(text);
 }
 
 static void over_files(void **state) {
@@ -407,10 +474,10 @@ static void calls_go_only_so_deep(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_and_types), cmocka_unit_test(calls_go_only_so_deep),
-        cmocka_unit_test(names),
-        cmocka_unit_test(services),       cmocka_unit_test(anomalies),
-        cmocka_unit_test(variables),      cmocka_unit_test(plans),
-        cmocka_unit_test(crossed),        cmocka_unit_test(over_files),
+        cmocka_unit_test(names),          cmocka_unit_test(services),
+        cmocka_unit_test(anomalies),      cmocka_unit_test(variables),
+        cmocka_unit_test(plans),          cmocka_unit_test(crossed),
+        cmocka_unit_test(over_files),     cmocka_unit_test(contradictions),
         cmocka_unit_test(all_at_once),    cmocka_unit_test(no_room_for_errors),
         cmocka_unit_test(laws),           cmocka_unit_test(beside_the_ladder),
     };

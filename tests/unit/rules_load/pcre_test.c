@@ -75,8 +75,16 @@ static void refusals(void **state) {
 /* What people write passes. */
 static void tame(void **state) {
     const tt_matcher *m = *state;
-    static const char *const patterns[] = {"^(?<svc>.+)$", "^(?<svc>[a-z-]+)-(?<dc>dc-[ab])$", "HighErrorRate|LatencySLO", "^(web|api|auth)-\\d+\\.prod$", "^.*-.*-.*$",
-                                           "^(?:[a-z0-9]+-)*[a-z0-9]+$", "^(\\d{1,3}\\.){3}\\d{1,3}:\\d+$", "^(?!test-).+", "^(a|b|c)+$", "^[^.]+\\.[^.]+\\.svc$"};
+    static const char *const patterns[] = {"^(?<svc>.+)$",
+                                           "^(?<svc>[a-z-]+)-(?<dc>dc-[ab])$",
+                                           "HighErrorRate|LatencySLO",
+                                           "^(web|api|auth)-\\d+\\.prod$",
+                                           "^.*-.*-.*$",
+                                           "^(?:[a-z0-9]+-)*[a-z0-9]+$",
+                                           "^(\\d{1,3}\\.){3}\\d{1,3}:\\d+$",
+                                           "^(?!test-).+",
+                                           "^(a|b|c)+$",
+                                           "^[^.]+\\.[^.]+\\.svc$"};
     for (size_t i = 0; i < TT_COUNT(patterns); i++) {
         tt_err err = {0};
         tt_pattern *p = m->compile(m->ctx, tt_sv_of(patterns[i]), &err);
