@@ -184,9 +184,9 @@ static void load_levels(tt_load *l, const tt_doc *list, const char *what, double
 }
 
 static void load_call(tt_load *l, const tt_doc *map, const tt_model_spec *m, uint32_t caller, tt_model_call *c) {
-    const tt_doc *service = NULL, *per = NULL, *optional = NULL, *cached = NULL, *made = NULL, *value = NULL, *cost = NULL;
-    const tt_key keys[] = {{"service", &service}, {"per_request", &per}, {"optional", &optional}, {"cached", &cached},
-                           {"made", &made},       {"value", &value},     {"cost", &cost}};
+    const tt_doc *service = NULL, *per = NULL, *optional = NULL, *cached = NULL, *made = NULL, *value = NULL, *cost = NULL, *retries = NULL;
+    const tt_key keys[] = {{"service", &service}, {"retries", &retries}, {"per_request", &per}, {"optional", &optional},
+                           {"cached", &cached},   {"made", &made},       {"value", &value},     {"cost", &cost}};
     static const char example[] = "{service: db, per_request: 0.2}";
     const char *names[TT_MODEL_SERVICES];
     int which = -1;
@@ -202,6 +202,7 @@ static void load_call(tt_load *l, const tt_doc *map, const tt_model_spec *m, uin
         c->service = (uint32_t)which;
     }
     tt_get_number(l, per, "per_request", 0.001, 20, &c->per_request);
+    tt_get_count(l, retries, "retries", 0, 5, &c->retries);
     tt_get_bool(l, optional, "optional", &c->optional);
     tt_get_bool(l, cached, "cached", &c->cached);
     if (c->cached && c->per_request >= 1 && per)
@@ -223,9 +224,10 @@ static void load_call(tt_load *l, const tt_doc *map, const tt_model_spec *m, uin
 
 static void load_service(tt_load *l, const tt_doc *map, tt_model_spec *m, uint32_t at) {
     tt_model_service *s = &m->services[at];
-    const tt_doc *name = NULL, *instances = NULL, *workers = NULL, *cpus = NULL, *own = NULL, *queue = NULL, *calls = NULL, *home = NULL;
-    const tt_key keys[] = {{"name", &name},  {"instances", &instances}, {"workers", &workers}, {"cpus", &cpus},
-                           {"own_ms", &own}, {"queue_max", &queue},     {"calls", &calls},     {"home", &home}};
+    const tt_doc *name = NULL, *instances = NULL, *workers = NULL, *cpus = NULL, *own = NULL, *queue = NULL, *calls = NULL, *home = NULL,
+                 *timeout = NULL, *base = NULL;
+    const tt_key keys[] = {{"name", &name}, {"timeout", &timeout}, {"base_ms", &base},    {"instances", &instances}, {"workers", &workers},
+                           {"cpus", &cpus}, {"own_ms", &own},      {"queue_max", &queue}, {"calls", &calls},         {"home", &home}};
     static const char example[] = "{name: api, instances: 4, workers: 100, own_ms: 3}";
     if (!tt_read_keys(l, map, "a service", example, keys, TT_COUNT(keys))) return;
     s->instances = 2, s->workers = 8, s->own_ms = 0;
@@ -236,6 +238,9 @@ static void load_service(tt_load *l, const tt_doc *map, tt_model_spec *m, uint32
     tt_get_number(l, own, "own_ms", 0.01, 60000, &s->own_ms);
     s->queue_max = 6000 * (double)s->instances * (s->cpus > 0 ? s->cpus : s->workers) / fmax(s->own_ms, 0.01); /* six seconds of work */
     tt_get_number(l, queue, "queue_max", 1, 1e7, &s->queue_max);
+    int64_t ns = 0;
+    if (tt_get_duration(l, timeout, "timeout", TT_MS(50), TT_SECONDS(10), &ns) && timeout) s->timeout_s = (double)ns / 1e9;
+    tt_get_number(l, base, "base_ms", 0.1, 10000, &s->base_ms);
     const char *names[TT_MODEL_DCS] = {0};
     double share[TT_MODEL_DCS] = {0};
     uint32_t n = 0;
@@ -256,16 +261,11 @@ static void load_service(tt_load *l, const tt_doc *map, tt_model_spec *m, uint32
 
 static void load_mesh(tt_load *l, const tt_doc *map, tt_model_spec *m) {
     const tt_doc *dcs = NULL, *priorities = NULL, *timeout = NULL, *failed = NULL, *refused = NULL, *newest = NULL, *full = NULL, *cache = NULL,
-                 *services = NULL;
-    const tt_key keys[] = {{"dcs", &dcs},
-                           {"priorities", &priorities},
-                           {"timeout", &timeout},
-                           {"retry_failed", &failed},
-                           {"retry_refused", &refused},
-                           {"newest_first", &newest},
-                           {"queue_full", &full},
-                           {"cache", &cache},
-                           {"services", &services}};
+                 *attempts = NULL, *after = NULL, *services = NULL;
+    const tt_key keys[] = {{"attempts", &attempts},     {"retry_after", &after},   {"dcs", &dcs},
+                           {"priorities", &priorities}, {"timeout", &timeout},     {"retry_failed", &failed},
+                           {"retry_refused", &refused}, {"newest_first", &newest}, {"queue_full", &full},
+                           {"cache", &cache},           {"services", &services}};
     static const char example[] = "{dcs: {dc-a: 50%, dc-b: 50%}, services: [{name: front, own_ms: 5}]}";
     int64_t ns = 0;
     tt_read_keys(l, map, "mesh", example, keys, TT_COUNT(keys));
@@ -275,7 +275,10 @@ static void load_mesh(tt_load *l, const tt_doc *map, tt_model_spec *m) {
     if (tt_get_duration(l, timeout, "timeout", TT_MS(200), TT_SECONDS(10), &ns) && timeout) m->timeout_s = m->queue_full_s = (double)ns / 1e9;
     tt_get_ratio(l, failed, "retry_failed", true, &m->retry_failed);
     tt_get_ratio(l, refused, "retry_refused", true, &m->retry_refused);
-    if (m->retry_failed > 0.95) tt_load_fail(l, TT_EVALUE, failed, "retry_failed above 95%% never ends: write less");
+    tt_get_count(l, attempts, "attempts", 1, TT_MODEL_ATTEMPTS, &m->attempts);
+    if (tt_get_duration(l, after, "retry_after", TT_MS(100), TT_SECONDS(2), &ns) && after) m->retry_s = (double)ns / 1e9;
+    if (m->retry_failed > 0.95 && !m->attempts)
+        tt_load_fail(l, TT_EVALUE, failed, "retry_failed above 95%% never ends: write less, or say how many attempts there are");
     tt_get_ratio(l, newest, "newest_first", true, &m->newest_first);
     if (tt_get_duration(l, full, "queue_full", 0, TT_SECONDS(10), &ns) && full) m->queue_full_s = fmin((double)ns / 1e9, m->timeout_s);
     if (tt_get_duration(l, cache, "cache", TT_SECONDS(1), TT_SECONDS(3600), &ns) && cache) m->cache_s = (double)ns / 1e9;

@@ -16,7 +16,7 @@ static const double best_kept = 0.999769;
 static const double x_alpha = 0.045158;
 static const double fast_s = 0.002; /* a refusal or an instant failure */
 /* The most that least-request sends to one instance that fails at once. */
-static const double black_hole_max = 0.85;
+static const double black_hole_max = 0.92;
 /* How much later than the time-out's middle the slow tail answers, as a share of it. */
 static const double tail_share = 0.7;
 
@@ -435,12 +435,18 @@ typedef struct {
     double latency_sum, latency_n, ok_sum, failed_sum, errors;
 } results;
 
-/* Serves up to `budget` requests of the cohort born `age` steps ago. */
-static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, double budget, const conditions *k, results *r) {
+/* Serves up to `budget` requests of the cohort born in step `born`. In turn (`whole` > 0), they come after `spent` of the step's whole budget: both
+ * the arrivals of a cohort and what is served in a step are spread over their 0.1 s. */
+static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, double budget, double spent, double whole, const conditions *k,
+                           results *r) {
     double *cohort = site->queue[born % TT_MODEL_RING], all = 0;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) all += cohort[p];
     if (all <= 0) return 0;
-    double take = tt_lower(budget, all), wait_s = (double)(m->step - born) * dt, latency_s = tt_lower(wait_s + k->hold_s, k->patience_s);
+    double take = tt_lower(budget, all), wait_s = (double)(m->step - born) * dt;
+    if (whole > 0 && born < m->step)
+        wait_s +=
+            dt * ((spent + take / 2) / whole - tt_lower(tt_higher(1 - (all - take / 2) / tt_higher(site->came[born % TT_MODEL_RING], all), 0), 1));
+    double latency_s = tt_lower(wait_s + k->hold_s, k->patience_s);
     bool dead = born < site->given_up; /* nobody waits for it any more: worked off all the same */
     double t = in_time(k->patience_s, wait_s + k->ok_s), live = 0, share = take / all;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
@@ -469,16 +475,17 @@ static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, doub
 }
 
 static void serve(tt_model *m, tt_model_site *site, double budget, const conditions *k, results *r) {
-    double newest = budget * m->spec.newest_first;
+    double newest = budget * m->spec.newest_first, whole;
     budget -= newest;
     for (uint64_t born = m->step; newest > 1e-9 && born >= site->oldest && site->queued > 0; born--) {
-        newest -= serve_cohort(m, site, born, newest, k, r);
+        newest -= serve_cohort(m, site, born, newest, 0, 0, k, r);
         if (born == 0) break;
     }
     budget += newest;
+    whole = budget;
     while (budget > 1e-9 && site->oldest <= m->step) {
         double left = 0;
-        budget -= serve_cohort(m, site, site->oldest, budget, k, r);
+        budget -= serve_cohort(m, site, site->oldest, budget, whole - budget, whole, k, r);
         for (uint32_t p = 0; p < m->spec.n_priorities; p++) left += site->queue[site->oldest % TT_MODEL_RING][p];
         if (left > 1e-9 || site->oldest == m->step) break;
         site->oldest++;
@@ -507,7 +514,7 @@ static void learn_x(tt_model_site *site, double served_rps) {
 /* Room in the queue: the inner loop's limit on queue time, or the bound of the queue itself. Highest priority enters first. */
 static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const conditions *k, double budget, double x[TT_MODEL_PRIORITIES],
                     results *r) {
-    double full = m->spec.services[service].queue_max, top = full, *cohort = site->queue[m->step % TT_MODEL_RING];
+    double full = m->spec.services[service].queue_max, top = full, *cohort = site->queue[m->step % TT_MODEL_RING], came = 0;
     bool inner = m->spec.inner_loop && site->x_known;
     if (inner) top = tt_lower(full, inner_bound(m, service, site, k));
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
@@ -515,6 +522,7 @@ static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const co
         double in = tt_lower(x[p], tt_higher(bound + budget - site->queued, 0)), out = x[p] - in;
         cohort[p] = in;
         site->queued += in;
+        came += in;
         x[p] = in;
         if (out <= 0) continue;
         double learns_s = inner ? fast_s : tt_higher(tt_lower(m->spec.queue_full_s, k->patience_s), fast_s);
@@ -529,6 +537,7 @@ static void enqueue(tt_model *m, uint32_t service, tt_model_site *site, const co
         r->latency_n += out;
         site->c.latency[bucket_of(learns_s)] += out;
     }
+    site->came[m->step % TT_MODEL_RING] = came;
 }
 
 /* Those who have waited for as long as they do give up; their requests stay, to be worked off. */

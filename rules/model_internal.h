@@ -40,7 +40,7 @@ typedef struct {
 } tt_model_scrape;
 
 typedef struct {
-    double queue[TT_MODEL_RING][TT_MODEL_PRIORITIES];
+    double queue[TT_MODEL_RING][TT_MODEL_PRIORITIES], came[TT_MODEL_RING]; /* what is left of each cohort, and what it was */
     double queued;
     uint64_t oldest;        /* step of the oldest cohort that may hold something */
     uint64_t given_up;      /* cohorts born before this step are waited for by nobody */
