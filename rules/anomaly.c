@@ -123,8 +123,8 @@ static tt_anomaly *add(tt_engine *e, uint32_t anomaly, const tt_labels *labels, 
     uint32_t i = e->free_anomaly;
     while (i < e->n_anomalies && e->anomalies[i].used) i++;
     e->free_anomaly = i;
-    if (i == TT_INSTANCES_MAX) {
-        tt_emit(e, "limit_reached", NULL, "%d anomalies are open, the ceiling: a further one is ignored", TT_INSTANCES_MAX);
+    if (i == e->cfg.max_anomalies) {
+        tt_emit(e, "limit_reached", NULL, "%u anomalies are open, the ceiling: a further one is ignored", e->cfg.max_anomalies);
         return NULL;
     }
     tt_anomaly *a = &e->anomalies[i];

@@ -7,7 +7,9 @@
 #include <string.h>
 
 static const int64_t confirm_every_ns = TT_SECONDS(120); /* a fifth of the expiry below */
-static const int64_t expire_after_ms = 600000, decay_over_ms = 300000;
+static const int64_t expire_after_ms = 600000, decay_over_ms = 300000, forget_withdrawn_ns = TT_SECONDS(900);
+
+enum { OUT_KEPT = 256 };
 
 bool tt_is_protected(const tt_engine *e, const char *service) {
     const tt_guardrails *g = &e->rules->guardrails;
@@ -27,80 +29,89 @@ bool tt_is_protected(const tt_engine *e, const char *service) {
 static tt_decision_slot *find_slot(const tt_engine *e, const tt_target *t) {
     tt_index_walk w;
     for (uint32_t i = tt_index_first(&e->slots_by_target, tt_hash_target(t), &w); i != TT_NOWHERE; i = tt_index_next(&w))
-        if (tt_target_eq(&e->slots[i].d.target, t)) return &e->slots[i];
+        if (tt_target_eq(&e->slots[i].target, t)) return &e->slots[i];
     return NULL;
+}
+
+/* The one that was withdrawn longest ago; whoever should still act on it has had its expiry to hear of it. NULL: none was, so long ago. */
+static tt_decision_slot *oldest_withdrawn(tt_engine *e) {
+    tt_decision_slot *oldest = NULL;
+    for (uint32_t i = 0; i < e->n_slots; i++) {
+        tt_decision_slot *s = &e->slots[i];
+        if (!s->content && !s->draft && tt_since(e->now, s->issued_at) >= forget_withdrawn_ns && (!oldest || s->issued_at.ns < oldest->issued_at.ns)) oldest = s;
+    }
+    if (oldest) tt_index_drop(&e->slots_by_target, tt_hash_target(&oldest->target), (uint32_t)(oldest - e->slots));
+    return oldest;
 }
 
 static tt_decision_slot *slot_of(tt_engine *e, const tt_target *t) {
     tt_decision_slot *s = find_slot(e, t);
     if (s) return s;
-    if (e->n_slots == TT_TARGETS_MAX || !tt_index_add(&e->slots_by_target, tt_hash_target(t), e->n_slots)) return NULL;
-    s = &e->slots[e->n_slots++];
-    memset(s, 0, sizeof *s);
-    s->d.target = *t;
-    s->acked_share = 1;
+    s = e->n_slots < e->cfg.max_targets ? &e->slots[e->n_slots] : oldest_withdrawn(e);
+    if (!s) {
+        if (!e->targets_full_said)
+            tt_emit(e, "limit_reached", NULL, "decisions for %u targets are in force, the ceiling of this process: nothing is decided for %s%s%s", e->n_slots,
+                    t->service, t->dc[0] ? " in " : "", t->dc);
+        e->targets_full_said = true;
+        return NULL;
+    }
+    if (!tt_index_add(&e->slots_by_target, tt_hash_target(t), (uint32_t)(s - e->slots))) return NULL;
+    if (s == &e->slots[e->n_slots]) e->n_slots++;
+    *s = (tt_decision_slot){.target = *t, .acked_share = 1};
     return s;
 }
 
-typedef struct {
-    tt_decision *d;
-    uint32_t n;
-} draft;
-
-/* All but the long lists: they are as long as their counts say, and not worth clearing each tick. */
-static void clear(tt_decision *d) {
-    char *p = (char *)d;
-    size_t actions = offsetof(tt_decision, actions), names = offsetof(tt_decision, names);
-    memset(p, 0, actions);
-    memset(p + actions + sizeof d->actions, 0, names - actions - sizeof d->actions);
-    memset(p + names + sizeof d->names, 0, sizeof *d - names - sizeof d->names);
-}
-
-static tt_decision *wish(tt_engine *e, draft *dr, const tt_target *t, const tt_loop *l) {
+static tt_wish *wish(tt_engine *e, const tt_target *t, const tt_loop *l) {
     tt_decision_slot *s = slot_of(e, t);
     if (!s) return NULL;
-    tt_decision *d = s->draft ? &dr->d[s->draft - 1] : NULL;
+    tt_wish *d = s->draft ? &e->wishes[s->draft - 1] : NULL;
     if (!d) {
-        d = &dr->d[dr->n++];
-        s->draft = dr->n;
-        clear(d);
-        d->target = *t;
+        d = &e->wishes[e->n_wishes++];
+        s->draft = e->n_wishes;
+        d->slot = s;
+        d->armed = false;
+        d->n_loops = d->n_actions = d->n_names = 0; /* the lists are as long as these say */
         d->expire_after_ms = expire_after_ms;
         d->decay_over_ms = decay_over_ms;
     }
     if (l) {
         for (uint32_t i = 0; i < d->n_loops; i++)
-            if (strcmp(d->loops[i], l->id) == 0) return d;
-        if (d->n_loops < TT_DECISION_LOOPS_MAX) memcpy(d->loops[d->n_loops++], l->id, TT_ULID_SIZE);
+            if (d->loops[i] == l) return d;
+        if (d->n_loops < TT_DECISION_LOOPS_MAX) d->loops[d->n_loops++] = l;
     }
     return d;
 }
 
-static tt_act *add(tt_decision *d, tt_act_kind kind) {
+static tt_wish_act *add(tt_wish *d, tt_act_kind kind) {
     if (!d || d->n_actions == TT_ACTIONS_MAX) return NULL;
     d->armed = false; /* until the armed cap turns out to be all there is */
-    tt_act *a = &d->actions[d->n_actions++];
-    memset(a, 0, sizeof *a);
-    a->kind = kind;
+    tt_wish_act *a = &d->actions[d->n_actions++];
+    *a = (tt_wish_act){.kind = kind, .name = ""};
     return a;
 }
 
+static void name_it(tt_wish *d, const char *name, double share) {
+    if (d->n_names == TT_DECISION_DCS_MAX) return;
+    d->shares[d->n_names] = share;
+    d->names[d->n_names++] = name;
+}
+
 /* Several loops may want the same of one target: the tightest of their wishes stands. */
-static void tighten(tt_decision *d, tt_act_kind kind, const char *name, double value) {
+static void tighten(tt_wish *d, tt_act_kind kind, const char *name, double value) {
     bool larger = kind == TT_ACT_ISOLATE || kind == TT_ACT_DROP || kind == TT_ACT_DEGRADE;
     for (uint32_t i = 0; d && i < d->n_actions; i++) {
-        tt_act *a = &d->actions[i];
+        tt_wish_act *a = &d->actions[i];
         if (a->kind != kind || strcmp(a->name, name) != 0) continue;
         if (larger ? value > a->value : value < a->value) a->value = value;
         return;
     }
-    tt_act *a = add(d, kind);
+    tt_wish_act *a = add(d, kind);
     if (!a) return;
     a->value = value;
-    tt_copy_text(a->name, TT_NAME_MAX, tt_sv_of(name));
+    a->name = name;
 }
 
-static void side_wishes(tt_engine *e, draft *dr, const tt_loop *l) {
+static void side_wishes(tt_engine *e, const tt_loop *l) {
     static const tt_act_kind kinds[TT_SIDES] = {TT_ACT_RETRY, TT_ACT_TIMEOUT, TT_ACT_HEDGE, TT_ACT_ISOLATE};
     for (int k = 0; k < TT_SIDES; k++) {
         const tt_side *s = &l->sides[k];
@@ -108,7 +119,7 @@ static void side_wishes(tt_engine *e, draft *dr, const tt_loop *l) {
         tt_target t = {0};
         memcpy(t.service, s->service, sizeof t.service);
         memcpy(t.dc, l->target.dc, sizeof t.dc);
-        tighten(wish(e, dr, &t, l), kinds[k], s->name, kinds[k] == TT_ACT_HEDGE ? 0 : s->value);
+        tighten(wish(e, &t, l), kinds[k], s->name, kinds[k] == TT_ACT_HEDGE ? 0 : s->value);
     }
 }
 
@@ -119,7 +130,7 @@ static double concurrency_of(const tt_site *s, double rps) {
     return s->latency_base_ms > 0 ? fmax(rps * queueing * s->latency_base_ms / 1000, 1) : 0;
 }
 
-static void site_wishes(tt_engine *e, draft *dr, tt_site *s) {
+static void site_wishes(tt_engine *e, tt_site *s) {
     tt_loop *l = tt_site_loop(e, s);
     if (!l && s->armed_rps <= 0) return;
     tt_target t = {0};
@@ -128,120 +139,139 @@ static void site_wishes(tt_engine *e, draft *dr, tt_site *s) {
     bool capped = s->cap_rps > 0 && !s->by_ratio, armed = s->armed_rps > 0 && !(s->cap_rps > 0);
     const tt_step *limit = tt_plan_step(capped && l ? l->plan : s->arms, TT_STEP_LIMIT);
     if (capped || armed) {
-        tt_decision *d = wish(e, dr, &t, capped ? l : NULL);
+        tt_wish *d = wish(e, &t, capped ? l : NULL);
         double rps = capped ? s->cap_rps : s->armed_rps,
                inflight = limit && limit->by_concurrency ? concurrency_of(s, rps) : 0; /* with no latency learned it is held as a rate */
-        tt_act *a = add(d, inflight > 0 ? TT_ACT_CONCURRENCY : TT_ACT_LIMIT);
+        tt_wish_act *a = add(d, inflight > 0 ? TT_ACT_CONCURRENCY : TT_ACT_LIMIT);
         if (a) {
             d->armed = armed;
             a->value = inflight > 0 ? inflight : rps;
             /* A plan that is gone no longer says who is kept: then everybody, highest first, until it is wound back. */
-            d->n_names = limit ? limit->n_keep : (uint32_t)e->rules->n_priorities;
-            for (uint32_t i = 0; i < d->n_names; i++) tt_copy_text(d->names[i], TT_NAME_MAX, e->rules->priorities[limit ? limit->keep[i] : i]);
+            uint32_t n = limit ? limit->n_keep : (uint32_t)e->rules->n_priorities;
+            for (uint32_t i = 0; i < n; i++) name_it(d, e->rules->priorities[limit ? limit->keep[i] : i].p, 0);
         }
     }
     if (!l) return;
     for (size_t p = 0; p < e->rules->n_priorities; p++) {
         if (!(s->drop[p] > 0)) continue;
-        tt_act *a = add(wish(e, dr, &t, l), TT_ACT_DROP);
+        tt_wish_act *a = add(wish(e, &t, l), TT_ACT_DROP);
         if (!a) continue;
         a->value = s->drop[p];
-        tt_copy_text(a->name, TT_NAME_MAX, e->rules->priorities[p]);
+        a->name = e->rules->priorities[p].p;
     }
     if (s->level > 0) {
         tt_target f = t;
         memcpy(f.service, s->feature_service, sizeof f.service);
-        tt_decision *d = wish(e, dr, &f, l);
+        tt_wish *d = wish(e, &f, l);
         /* Two callers may want the same feature at different levels: the deeper one stands. */
         for (uint32_t i = 0; d && i < d->n_actions; i++)
             if (d->actions[i].kind == TT_ACT_DEGRADE && strcmp(d->actions[i].name, s->feature) == 0) {
                 if (s->level > d->actions[i].value) d->actions[i].value = s->level;
                 return;
             }
-        tt_act *a = add(d, TT_ACT_DEGRADE);
+        tt_wish_act *a = add(d, TT_ACT_DEGRADE);
         if (a) {
             a->value = s->level;
             a->probe_ratio = s->probe_ratio;
-            memcpy(a->name, s->feature, sizeof a->name);
+            a->name = s->feature;
         }
     }
 }
 
-static void group_wishes(tt_engine *e, draft *dr, uint32_t service) {
+static void group_wishes(tt_engine *e, uint32_t service) {
     tt_group *g = &e->groups[service];
     if (!g->weights) return;
     tt_target t = {0};
     tt_copy_text(t.service, sizeof t.service, e->rules->services[service].name);
-    tt_decision *d = wish(e, dr, &t, g->loop >= 0 ? &e->loops[g->loop] : NULL);
-    tt_act *a = add(d, TT_ACT_WEIGHTS);
+    tt_wish *d = wish(e, &t, g->loop >= 0 ? &e->loops[g->loop] : NULL);
+    tt_wish_act *a = add(d, TT_ACT_WEIGHTS);
     if (!a) return;
     d->expire_after_ms = -1; /* weights never fade by themselves: half of the traffic would go back to where it was taken from */
     d->decay_over_ms = -1;
-    d->n_names = g->n_sites;
-    for (uint32_t i = 0; i < g->n_sites; i++) {
-        tt_copy_text(d->names[i], TT_NAME_MAX, tt_sv_of(tt_dc_cname(e, &e->sites[g->first_site + i])));
-        d->shares[i] = g->share[i];
-    }
+    for (uint32_t i = 0; i < g->n_sites; i++) name_it(d, tt_dc_cname(e, &e->sites[g->first_site + i]), g->share[i]);
 }
 
-static bool same_act(const tt_act *a, const tt_act *b) {
-    return a->kind == b->kind && a->value == b->value && a->probe_ratio == b->probe_ratio && strcmp(a->name, b->name) == 0;
-}
-
-static bool same(const tt_decision *a, const tt_decision *b) {
-    if (a->n_actions != b->n_actions || a->armed != b->armed || a->n_names != b->n_names) return false;
-    for (uint32_t i = 0; i < a->n_names; i++)
-        if (strcmp(a->names[i], b->names[i]) != 0 || a->shares[i] != b->shares[i]) return false;
-    for (uint32_t i = 0; i < a->n_actions; i++)
-        if (!same_act(&a->actions[i], &b->actions[i])) return false;
-    return true;
-}
-
-static void issue(tt_engine *e, tt_decision_slot *s, const tt_decision *d, bool changed) {
-    tt_target t = s->d.target;
-    s->d = *d;
-    s->d.target = t;
-    s->d.epoch = e->cfg.epoch;
-    s->d.version = ++e->version;
+/* `content` is the slot's from here on. */
+static void issue(tt_engine *e, tt_decision_slot *s, char *content, size_t told, bool changed) {
+    free(s->content);
+    s->content = content;
+    s->told = (uint32_t)told;
+    s->version = ++e->version;
     s->issued_at = e->now;
-    if (changed) s->changed_version = s->d.version;
+    if (changed) s->changed_version = s->version;
     s->dirty = true;
 }
 
+static void issue_wish(tt_engine *e, const tt_wish *w) {
+    tt_decision_slot *s = w->slot;
+    size_t told = tt_wish_pack(w, &e->packed);
+    bool changed = !s->content || s->told != told || memcmp(s->content, e->packed.p, told) != 0;
+    if (!changed && !e->reissue && tt_since(e->now, s->issued_at) < confirm_every_ns) return;
+    char *content = malloc(e->packed.n);
+    if (!content || e->packed.failed) { /* what is in force stays until there is memory for another */
+        free(content);
+        return;
+    }
+    memcpy(content, e->packed.p, e->packed.n);
+    issue(e, s, content, told, changed);
+}
+
+void tt_decision_of(const tt_engine *e, const tt_decision_slot *s, tt_decision *d) {
+    tt_wish_unpack(s->content, d);
+    d->target = s->target;
+    d->epoch = e->cfg.epoch;
+    d->version = s->version;
+}
+
+/* Room for as many as there are to tell, in the place where the outcome is. */
+bool tt_decisions_room(tt_engine *e, uint32_t n) {
+    if (n <= e->cap_out) return true;
+    uint32_t cap = e->cap_out ? e->cap_out : 16;
+    while (cap < n) cap *= 2;
+    tt_decision *grown = realloc(e->out_decisions, cap * sizeof *grown);
+    if (!grown) return false;
+    e->out_decisions = grown;
+    e->cap_out = cap;
+    return true;
+}
+
 void tt_arbiter_step(tt_engine *e) {
-    draft dr = {.d = e->out_decisions, .n = 0};
-    for (uint32_t i = 0; i < e->n_sites; i++) site_wishes(e, &dr, &e->sites[i]);
-    for (uint32_t i = 0; i < e->rules->n_services; i++) group_wishes(e, &dr, i);
+    e->n_wishes = 0;
+    for (uint32_t i = 0; i < e->n_sites; i++) site_wishes(e, &e->sites[i]);
+    for (uint32_t i = 0; i < e->rules->n_services; i++) group_wishes(e, i);
     for (uint32_t i = 0; i < e->n_loops; i++)
-        if (tt_loop_is_open(&e->loops[i]) && tt_actions_any(&e->loops[i])) side_wishes(e, &dr, &e->loops[i]);
+        if (tt_loop_is_open(&e->loops[i]) && tt_actions_any(&e->loops[i])) side_wishes(e, &e->loops[i]);
     for (uint32_t i = 0; i < e->n_loops; i++) {
         tt_loop *l = &e->loops[i];
         if (!tt_loop_is_open(l) || !l->ejected) continue;
         tt_target t = l->target;
         t.instance[0] = 0;
-        tt_act *a = add(wish(e, &dr, &t, l), TT_ACT_EJECT);
+        tt_wish_act *a = add(wish(e, &t, l), TT_ACT_EJECT);
         if (!a) continue;
         a->value = 1;
-        memcpy(a->name, l->target.instance, TT_NAME_MAX);
+        a->name = l->target.instance;
     }
-    for (uint32_t i = 0; i < dr.n; i++) {
-        tt_decision_slot *s = find_slot(e, &dr.d[i].target);
-        bool changed = !same(&s->d, &dr.d[i]);
-        if (changed || e->reissue || tt_since(e->now, s->issued_at) >= confirm_every_ns) issue(e, s, &dr.d[i], changed);
-    }
-    tt_decision none = {.expire_after_ms = -1, .decay_over_ms = -1};
+    for (uint32_t i = 0; i < e->n_wishes; i++) issue_wish(e, &e->wishes[i]);
+    uint32_t n = 0;
     for (uint32_t i = 0; i < e->n_slots; i++) {
         tt_decision_slot *s = &e->slots[i];
-        if (!s->draft && (s->d.n_actions > 0 || e->reissue)) issue(e, s, &none, s->d.n_actions > 0);
+        if (!s->draft && (s->content || e->reissue)) issue(e, s, NULL, 0, s->content);
+        s->draft = 0;
+        n += s->dirty;
     }
     e->reissue = false;
+    if (e->cap_out > OUT_KEPT && n < e->cap_out / 4) { /* one tick that told thousands is no reason to keep room for as many */
+        free(e->out_decisions);
+        e->out_decisions = NULL;
+        e->cap_out = 0;
+    }
     e->n_out = 0;
+    if (!n || !tt_decisions_room(e, n)) return; /* without memory they stay to be told */
     for (uint32_t i = 0; i < e->n_slots; i++) {
         tt_decision_slot *s = &e->slots[i];
-        s->draft = 0;
         if (!s->dirty) continue;
         s->dirty = false;
-        e->out_decisions[e->n_out++] = s->d;
+        tt_decision_of(e, s, &e->out_decisions[e->n_out++]);
     }
 }
 

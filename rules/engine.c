@@ -5,7 +5,15 @@
 #include <string.h>
 
 void tt_engine_config_default(tt_engine_config *c) {
-    *c = (tt_engine_config){.max_series = 100000, .max_loops = 10000, .max_closed = 200, .epoch = 1, .apply_ns = TT_MS(500), .ingest_ns = TT_SECONDS(1)};
+    *c = (tt_engine_config){.max_series = 100000,
+                            .max_loops = 10000,
+                            .max_closed = 200,
+                            .max_anomalies = 16384,
+                            .max_targets = 16384,
+                            .max_events = 4096,
+                            .epoch = 1,
+                            .apply_ns = TT_MS(500),
+                            .ingest_ns = TT_SECONDS(1)};
 }
 
 static void find_load_signals(tt_engine *e) {
@@ -21,15 +29,16 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
     e->rules = rules;
     e->cfg = *cfg;
     uint32_t loops = cfg->max_loops + cfg->max_closed;
-    e->cap_out = TT_TARGETS_MAX;
-    e->anomalies = calloc(TT_INSTANCES_MAX, sizeof *e->anomalies);
+    /* As large as they may become, but the pages nobody writes to are never there. */
+    e->anomalies = calloc(cfg->max_anomalies, sizeof *e->anomalies);
     e->loops = calloc(loops, sizeof *e->loops);
-    e->slots = calloc(TT_TARGETS_MAX, sizeof *e->slots);
-    e->out_decisions = calloc(e->cap_out, sizeof *e->out_decisions);
-    e->events = calloc(TT_EVENTS_MAX, sizeof *e->events);
+    e->slots = calloc(cfg->max_targets, sizeof *e->slots);
+    e->wishes = calloc(cfg->max_targets, sizeof *e->wishes);
+    e->events = calloc(cfg->max_events, sizeof *e->events);
+    tt_buf_init(&e->packed, 1 << 20);
     e->records = calloc(TT_RECORDS_MAX, sizeof *e->records);
     tt_series_init(&e->series, cfg->max_series);
-    bool ok = e->records && e->anomalies && e->loops && e->slots && e->out_decisions && e->events &&
+    bool ok = e->records && e->anomalies && e->loops && e->slots && e->wishes && e->events &&
               tt_sites_build(e, rules, &e->groups, &e->sites, &e->n_sites);
     ok = ok && tt_sites_enlist(e, &e->sites_by_name, rules, e->sites, e->n_sites);
     if (!ok) {
@@ -67,7 +76,10 @@ void tt_engine_free(tt_engine *e) {
     tt_index_free(&e->instances_by_place);
     tt_index_free(&e->slots_by_target);
     free(e->loops);
+    for (uint32_t i = 0; e->slots && i < e->n_slots; i++) free(e->slots[i].content);
     free(e->slots);
+    free(e->wishes);
+    tt_buf_free(&e->packed);
     free(e->out_decisions);
     free(e->events);
     free(e->records);
@@ -172,9 +184,9 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
         if (tt_loop_is_open(&e->loops[i])) tt_loop_sample(e, &e->loops[i]);
     if (e->events_lost) {
         e->events_lost = false;
-        tt_event *last = &e->events[TT_EVENTS_MAX - 1];
+        tt_event *last = &e->events[e->cfg.max_events - 1];
         tt_copy_text(last->kind, sizeof last->kind, TT_SV("limit_reached"));
-        snprintf(last->reason, sizeof last->reason, "more than %d events in one tick: the rest is not told", TT_EVENTS_MAX);
+        snprintf(last->reason, sizeof last->reason, "more than %u events in one tick: the rest is not told", e->cfg.max_events);
     }
     *ret = (tt_outcome){e->n_out, e->out_decisions, e->n_events, e->events};
 }
@@ -185,7 +197,8 @@ size_t tt_engine_open_loops(const tt_engine *e) {
 
 size_t tt_engine_decisions(tt_engine *e, const tt_decision **ret) {
     /* Gathered into the outcome's own room: the promise of both is the same. */
-    for (uint32_t i = 0; i < e->n_slots; i++) e->out_decisions[i] = e->slots[i].d;
+    uint32_t n = tt_decisions_room(e, e->n_slots) ? e->n_slots : 0;
+    for (uint32_t i = 0; i < n; i++) tt_decision_of(e, &e->slots[i], &e->out_decisions[i]);
     *ret = e->out_decisions;
-    return e->n_slots;
+    return n;
 }

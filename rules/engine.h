@@ -2,7 +2,7 @@
  * does no I/O, holds no global state and draws no randomness: the same calls give the same bytes.
  *
  * Threads: one engine is used by one thread at a time (the server holds a lock around every call). Two engines share nothing.
- * Memory: everything is allocated by tt_engine_new up to the ceilings in tt_engine_config; meeting a ceiling is an event. */
+ * Memory: tables grow with what they hold, up to the ceilings in tt_engine_config; meeting a ceiling is an event. */
 #ifndef TT_ENGINE_H
 #define TT_ENGINE_H
 
@@ -15,6 +15,10 @@ typedef struct {
     uint32_t max_series;  /* default 100000 */
     uint32_t max_loops;   /* open at once, default 10000 */
     uint32_t max_closed;  /* closed loops kept to be shown, default 200 */
+    /* The next three are at least 1. */
+    uint32_t max_anomalies; /* that are wrong or may be, default 16384 */
+    uint32_t max_targets; /* with a decision, default 16384; one is forgotten a quarter of an hour after it was withdrawn, when its place is needed */
+    uint32_t max_events;  /* told of one tick, default 4096 */
     uint64_t epoch;       /* of this writer; larger than any before */
     int64_t apply_ns;     /* how long the mesh takes to enforce a decision, default 500 ms */
     int64_t ingest_ns;    /* from scrape to a readable sample, default 1 s */

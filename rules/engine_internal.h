@@ -7,11 +7,8 @@
 #include "track.h"
 
 enum {
-    TT_EVENTS_MAX = 4096,
     TT_HISTORY_MAX = 600,
     TT_CHANNELS_MAX = 16,
-    TT_TARGETS_MAX = 8192,
-    TT_INSTANCES_MAX = 16384, /* anomaly instances */
     TT_MATCHES_MAX = 4,       /* plans that answer one anomaly instance */
     TT_NOT_CHOSEN_MAX = 8,    /* remembered by a loop */
     TT_RECORDS_MAX = 2 * TT_PLANS_MAX,
@@ -362,9 +359,29 @@ typedef struct {
     uint32_t n_not_chosen;
 } tt_loop;
 
+/* A decision in the making, while a tick lasts: its names are borrowed. */
 typedef struct {
-    tt_decision d;
+    tt_act_kind kind;
+    const char *name;
+    double value, probe_ratio;
+} tt_wish_act;
+typedef struct {
+    struct tt_decision_slot *slot;
+    bool armed;
+    uint32_t n_loops, n_actions, n_names;
+    const tt_loop *loops[TT_DECISION_LOOPS_MAX];
+    tt_wish_act actions[TT_ACTIONS_MAX];
+    const char *names[TT_DECISION_DCS_MAX];
+    double shares[TT_DECISION_DCS_MAX];
+    int64_t expire_after_ms, decay_over_ms;
+} tt_wish;
+
+typedef struct tt_decision_slot {
+    tt_target target;
+    char *content;            /* packed (wish.c); NULL: withdrawn */
+    uint32_t told;            /* bytes of it that make it a new one when they change */
     tt_time issued_at;
+    uint64_t version;
     uint64_t changed_version; /* of its last new content; confirmations leave it */
     uint64_t acked_version;   /* enforced by (nearly) every instance */
     double acked_share;
@@ -404,8 +421,12 @@ struct tt_engine {
     tt_index loops_by_id, loops_by_target, instances_by_place;
     uint64_t loop_counter;
 
-    tt_decision_slot *slots;
+    tt_decision_slot *slots; /* max_targets */
     uint32_t n_slots;
+    tt_wish *wishes; /* as many as slots */
+    uint32_t n_wishes;
+    tt_buf packed;
+    bool targets_full_said;
     tt_index slots_by_target;
     tt_decision *out_decisions;
     uint32_t n_out, cap_out;
@@ -625,7 +646,13 @@ void tt_arm_find(tt_engine *e); /* after the rules or the sites have changed */
 void tt_arm_step(tt_engine *e);
 void tt_arm_off(tt_engine *e, tt_site *s, const char *why);
 
+/* ---- wish.c ---- */
+size_t tt_wish_pack(const tt_wish *w, tt_buf *b); /* overwrites b; returns the bytes by which two say the same */
+void tt_wish_unpack(const char *packed, tt_decision *d); /* NULL: withdrawn. Target, epoch and version are left 0 */
+
 /* ---- arbiter.c ---- */
+void tt_decision_of(const tt_engine *e, const tt_decision_slot *s, tt_decision *d);
+bool tt_decisions_room(tt_engine *e, uint32_t n); /* in out_decisions */
 void tt_arbiter_step(tt_engine *e);
 void tt_arbiter_acks(tt_engine *e, const tt_observations *obs);
 bool tt_decision_acknowledged(const tt_engine *e, const tt_target *t); /* what stands for it is enforced, as far as acknowledgements tell */

@@ -36,7 +36,7 @@ void tt_pct(char *buf, size_t size, double ratio) {
 }
 
 static tt_event *new_event(tt_engine *e, const char *kind, const tt_loop *l) {
-    if (e->n_events == TT_EVENTS_MAX) {
+    if (e->n_events == e->cfg.max_events) {
         e->events_lost = true;
         return NULL;
     }

@@ -342,6 +342,9 @@ bool record_put_config(tt_buf *b, const tt_engine_config *c) {
     record_put_uv(b, c->max_series);
     record_put_uv(b, c->max_loops);
     record_put_uv(b, c->max_closed);
+    record_put_uv(b, c->max_anomalies);
+    record_put_uv(b, c->max_targets);
+    record_put_uv(b, c->max_events);
     record_put_uv(b, c->epoch);
     record_put_iv(b, c->apply_ns);
     record_put_iv(b, c->ingest_ns);
@@ -354,12 +357,24 @@ static int64_t get_span(record_cursor *c) {
 }
 
 static void get_config(record_cursor *c, tt_engine_config *cfg) {
-    uint64_t series = record_get_uv(c), loops = record_get_uv(c), closed = record_get_uv(c);
+    uint64_t series = record_get_uv(c), loops = record_get_uv(c), closed = record_get_uv(c), anomalies = record_get_uv(c), targets = record_get_uv(c),
+             events = record_get_uv(c);
     /* What a daemon can be told; more would only be memory. */
-    if (series > 10000000 || loops > 1000000 || closed > 1000000) record_bad(c, "a ceiling of the engine's is out of range");
+    if (series > 10000000 || loops > 1000000 || closed > 1000000 || anomalies > 10000000 || targets > 1000000 || events > 1000000 || !anomalies ||
+        !targets || !events)
+        record_bad(c, "a ceiling of the engine's is out of range");
     const uint64_t epoch = record_get_uv(c);
     const int64_t apply_ns = get_span(c), ingest_ns = get_span(c), scrape_ns = get_span(c);
-    *cfg = (tt_engine_config){(uint32_t)series, (uint32_t)loops, (uint32_t)closed, epoch, apply_ns, ingest_ns, scrape_ns};
+    *cfg = (tt_engine_config){.max_series = (uint32_t)series,
+                              .max_loops = (uint32_t)loops,
+                              .max_closed = (uint32_t)closed,
+                              .max_anomalies = (uint32_t)anomalies,
+                              .max_targets = (uint32_t)targets,
+                              .max_events = (uint32_t)events,
+                              .epoch = epoch,
+                              .apply_ns = apply_ns,
+                              .ingest_ns = ingest_ns,
+                              .scrape_ns = scrape_ns};
 }
 
 bool record_put_rules(tt_buf *b, const tt_rules_texts *rules, uint32_t hash) {

@@ -10,7 +10,7 @@
 #include "pcre.h"
 #include "replay/replay.h"
 
-enum { TICKS_MAX = 200, SERIES_MAX = 1000, LOOPS_MAX = 1000 };
+enum { TICKS_MAX = 200, SERIES_MAX = 1000, LOOPS_MAX = 1000, CEILING_MAX = 16384 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -59,7 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (got == TT_READ_BAD) continue;
         ticks += r.kind == TT_RECORD_TICK;
         if (r.kind == TT_RECORD_CONFIG)
-            small = small && r.config.max_series <= SERIES_MAX && r.config.max_loops <= LOOPS_MAX && r.config.max_closed <= LOOPS_MAX;
+            small = small && r.config.max_series <= SERIES_MAX && r.config.max_loops <= LOOPS_MAX && r.config.max_closed <= LOOPS_MAX &&
+                    r.config.max_anomalies <= CEILING_MAX && r.config.max_targets <= CEILING_MAX && r.config.max_events <= CEILING_MAX;
     }
     if (rec && small && ticks <= TICKS_MAX) {
         tt_replay *p = tt_replay_new(rec, &(tt_replay_options){.matcher = matcher, .from_ms = INT64_MIN});
