@@ -279,10 +279,10 @@ typedef enum { TT_PHASES(TT_AS_PHASE) TT_PHASE_COUNT } tt_phase;
 #undef TT_AS_PHASE
 const char *tt_phase_name(tt_phase p);
 
+/* One tick of a loop for its chart: this, and a float for each of the loop's channels behind it. NAN: not known, or not in force. */
 typedef struct {
-    int64_t wall_ms;
-    uint8_t phase;
-    float v[TT_CHANNELS_MAX]; /* NAN: not known, or not in force */
+    uint32_t phase_and_high; /* phase in the low 8 bits, above it bits 32 to 55 of the wall clock's milliseconds */
+    uint32_t low;
 } tt_history;
 
 /* A plan that could have answered, or waits for this loop, and why it doesn't. */
@@ -353,8 +353,8 @@ typedef struct {
     tt_side sides[TT_SIDES]; /* by step kind less TT_STEP_RETRY */
     tt_time sides_judged_at; /* sample time last looked at for them */
     /* history */
-    tt_history *history;
-    uint32_t n_history, cap_history, head_history;
+    char *history; /* cap_history rows, each with n_channels */
+    uint32_t n_history, cap_history, head_history, n_channels;
     tt_not_chosen *not_chosen; /* n_not_chosen */
     uint32_t n_not_chosen;
 } tt_loop;
@@ -599,6 +599,8 @@ bool tt_loop_may_act(const tt_engine *e, const tt_loop *l);
 bool tt_loop_is_open(const tt_loop *l);
 tt_where tt_loop_where(const tt_loop *l);
 void tt_loop_sample(tt_engine *e, tt_loop *l);
+/* The i-th tick of its history, oldest first: v has room for n channels, those it has not become NAN. */
+void tt_loop_history(const tt_loop *l, uint32_t i, int64_t *ret_wall_ms, tt_phase *ret_phase, float v[], int n);
 tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l);
 void tt_loop_relapse(tt_engine *e, tt_loop *l, const char *why);
 bool tt_loop_idle(const tt_engine *e, const tt_loop *l); /* nothing of it is in force */

@@ -462,57 +462,81 @@ int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANN
     return n;
 }
 
+static size_t row_bytes(uint32_t n_channels) { return sizeof(tt_history) + n_channels * sizeof(float); }
+
+static char *new_row(tt_loop *l, uint32_t n_channels) {
+    if (l->n_history == 0 && l->n_channels != n_channels) {
+        free(l->history);
+        l->history = NULL;
+        l->cap_history = 0;
+        l->n_channels = n_channels;
+    }
+    size_t bytes = row_bytes(l->n_channels);
+    if (l->n_history == l->cap_history && l->cap_history < TT_HISTORY_MAX) {
+        uint32_t cap = l->cap_history ? l->cap_history * 2 : 32;
+        if (cap > TT_HISTORY_MAX) cap = TT_HISTORY_MAX;
+        char *grown = realloc(l->history, cap * bytes);
+        if (!grown) return NULL;
+        l->history = grown;
+        l->cap_history = cap;
+    }
+    if (l->n_history < l->cap_history) return l->history + l->n_history++ * bytes;
+    char *row = l->history + l->head_history * bytes;
+    l->head_history = (l->head_history + 1) % l->cap_history;
+    return row;
+}
+
+void tt_loop_history(const tt_loop *l, uint32_t i, int64_t *ret_wall_ms, tt_phase *ret_phase, float v[], int n) {
+    const char *row = l->history + (l->head_history + i) % l->n_history * row_bytes(l->n_channels);
+    tt_history h;
+    memcpy(&h, row, sizeof h);
+    *ret_wall_ms = (int64_t)((uint64_t)(h.phase_and_high >> 8) << 32 | h.low);
+    *ret_phase = (tt_phase)(h.phase_and_high & 0xff);
+    for (int c = 0; c < n; c++) {
+        v[c] = NAN;
+        if ((uint32_t)c < l->n_channels) memcpy(&v[c], row + sizeof h + (size_t)c * sizeof *v, sizeof *v);
+    }
+}
+
 void tt_loop_sample(tt_engine *e, tt_loop *l) {
     const char *names[TT_CHANNELS_MAX];
     int kind[TT_CHANNELS_MAX];
     int n = tt_channels(e, l, names, kind);
-    if (l->n_history == l->cap_history && l->cap_history < TT_HISTORY_MAX) {
-        uint32_t cap = l->cap_history ? l->cap_history * 2 : 32;
-        if (cap > TT_HISTORY_MAX) cap = TT_HISTORY_MAX;
-        tt_history *grown = realloc(l->history, cap * sizeof *grown);
-        if (!grown) return;
-        l->history = grown;
-        l->cap_history = cap;
-    }
-    tt_history *h;
-    if (l->n_history < l->cap_history)
-        h = &l->history[l->n_history++];
-    else {
-        h = &l->history[l->head_history];
-        l->head_history = (l->head_history + 1) % l->cap_history;
-    }
-    h->wall_ms = e->wall.ms;
-    h->phase = (uint8_t)l->phase;
+    char *row = new_row(l, (uint32_t)n);
+    if (!row) return;
+    uint64_t wall = (uint64_t)e->wall.ms;
+    tt_history h = {(uint32_t)l->phase | (uint32_t)(wall >> 32) << 8, (uint32_t)wall};
+    memcpy(row, &h, sizeof h);
     tt_site *s = tt_site_of(e, l->target.service, l->target.dc);
     tt_where w = tt_loop_where(l);
-    for (int i = 0; i < TT_CHANNELS_MAX; i++) {
+    for (int i = 0; i < n && (uint32_t)i < l->n_channels; i++) {
         float v = NAN;
-        if (i < n) switch (kind[i] & 0xff) {
-            case CH_KEEP: {
-                tt_reading r = tt_read_signal(e, kind[i] >> 8, &w);
-                if (r.known) v = (float)r.value;
-                break;
-            }
-            case CH_OFFERED:
-                if (s && s->load.known) v = (float)s->load.offered;
-                break;
-            case CH_OK:
-                if (s && s->load.known) v = (float)s->load.ok;
-                break;
-            case CH_DROPPED:
-                if (s && s->load.known) v = (float)s->load.dropped;
-                break;
-            case CH_LIMIT:
-                if (s && s->cap_rps > 0) v = (float)s->cap_rps;
-                break;
-            case CH_DEGRADE: v = s ? (float)s->level : 0; break;
-            case CH_SHARE: v = s ? (float)(e->groups[s->service].weights ? e->groups[s->service].share[s->dc] : tt_home_share(e, s)) : NAN; break;
-            case CH_EJECT: v = l->ejected ? 1 : 0; break;
-            case CH_SIDE:
-                if (l->sides[kind[i] >> 8].on) v = (float)l->sides[kind[i] >> 8].value;
-                break;
-            case CH_DROP: v = s ? (float)s->drop[kind[i] >> 8] : 0; break;
-            }
-        h->v[i] = v;
+        switch (kind[i] & 0xff) {
+        case CH_KEEP: {
+            tt_reading r = tt_read_signal(e, kind[i] >> 8, &w);
+            if (r.known) v = (float)r.value;
+            break;
+        }
+        case CH_OFFERED:
+            if (s && s->load.known) v = (float)s->load.offered;
+            break;
+        case CH_OK:
+            if (s && s->load.known) v = (float)s->load.ok;
+            break;
+        case CH_DROPPED:
+            if (s && s->load.known) v = (float)s->load.dropped;
+            break;
+        case CH_LIMIT:
+            if (s && s->cap_rps > 0) v = (float)s->cap_rps;
+            break;
+        case CH_DEGRADE: v = s ? (float)s->level : 0; break;
+        case CH_SHARE: v = s ? (float)(e->groups[s->service].weights ? e->groups[s->service].share[s->dc] : tt_home_share(e, s)) : NAN; break;
+        case CH_EJECT: v = l->ejected ? 1 : 0; break;
+        case CH_SIDE:
+            if (l->sides[kind[i] >> 8].on) v = (float)l->sides[kind[i] >> 8].value;
+            break;
+        case CH_DROP: v = s ? (float)s->drop[kind[i] >> 8] : 0; break;
+        }
+        memcpy(row + sizeof h + (size_t)i * sizeof v, &v, sizeof v);
     }
 }

@@ -225,8 +225,11 @@ static void history(const tt_engine *e, const tt_loop *l, tt_buf *b) {
     static const char *const groups[] = {"signals", "load", "actuators"};
     tt_buf_put(b, TT_SV(",\"history\":["));
     for (uint32_t i = 0; i < l->n_history; i++) {
-        const tt_history *h = &l->history[(l->head_history + i) % l->n_history];
-        tt_buf_printf(b, "%s{\"at_ms\":%lld,\"phase\":\"%s\"", i ? "," : "", (long long)h->wall_ms, tt_phase_name((tt_phase)h->phase));
+        int64_t wall_ms;
+        tt_phase phase;
+        float v[TT_CHANNELS_MAX];
+        tt_loop_history(l, i, &wall_ms, &phase, v, n);
+        tt_buf_printf(b, "%s{\"at_ms\":%lld,\"phase\":\"%s\"", i ? "," : "", (long long)wall_ms, tt_phase_name(phase));
         for (int g = 0; g < 3; g++) {
             tt_buf_printf(b, ",\"%s\":{", groups[g]);
             bool first = true;
@@ -234,7 +237,7 @@ static void history(const tt_engine *e, const tt_loop *l, tt_buf *b) {
                 int k = kind[c] & 0xff, of = k == 0 ? 0 : k <= 3 ? 1 : 2;
                 if (of != g) continue;
                 tt_buf_printf(b, "%s\"%s\":", first ? "" : ",", names[c]);
-                tt_buf_number(b, (double)h->v[c]);
+                tt_buf_number(b, (double)v[c]);
                 first = false;
             }
             tt_buf_put(b, TT_SV("}"));
