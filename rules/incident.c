@@ -1,4 +1,5 @@
 /* Incident documents: what they say, what they leave to the seed, and the mesh they play on when they bring none of their own. */
+#include "model_internal.h"
 #include "rehearse_internal.h"
 
 #include <math.h>
@@ -384,8 +385,10 @@ static void load_monitoring(tt_load *l, const tt_doc *map, tt_incident *i) {
     if (map->kind != TT_DOC_MAP) return;
     if (scrape || window || tick) {
         i->own_timing = true;
-        if (!scrape || !window || !tick)
+        if (!scrape || !window || !tick) {
             tt_load_fail(l, TT_EMISSING, map, "scrape, window and tick go together: write all three, or none to have them rotate with the seed");
+            return;
+        }
         tt_get_duration(l, scrape, "scrape", TT_MS(500), TT_SECONDS(300), &i->scrape_ns);
         tt_get_duration(l, window, "window", TT_SECONDS(1), TT_SECONDS(600), &i->window_ns);
         tt_get_duration(l, tick, "tick", TT_MS(100), TT_SECONDS(60), &i->tick_ns);
@@ -446,8 +449,9 @@ static void load(tt_load *l, const tt_doc *doc, tt_incident *i) {
     if (title && tt_get_text(l, title, "title", "Demand rises to 1.75 times the usual", &text)) i->title = text.p;
     tt_get_count(l, class, "class", 1, 99, &i->class);
     tt_get_bool(l, alarm, "false_alarm", &i->false_alarm);
+    size_t before = l->total;
     if (mesh) load_mesh(l, mesh, &i->spec);
-    if (l->total) return; /* what follows names services and data centers of the mesh */
+    if (l->total != before) return; /* what follows names services and data centers of the mesh */
     tt_get_number(l, demand, "demand_rps", 1, 1e6, &i->spec.demand_rps);
     if (table) load_table(l, table, i);
     tt_get_duration(l, duration, "duration", TT_SECONDS(10), TT_SECONDS(TT_REHEARSAL_SECONDS_MAX), &i->duration_ns);
@@ -487,6 +491,9 @@ const char *tt_incident_name(const tt_incident *i) {
 const char *tt_incident_title(const tt_incident *i) {
     return i->title;
 }
+uint32_t tt_incident_class(const tt_incident *i) {
+    return i->class;
+}
 bool tt_incident_false_alarm(const tt_incident *i) {
     return i->false_alarm;
 }
@@ -507,6 +514,8 @@ void tt_incident_services(const tt_incident *i, bool inner_loop, tt_buf *out) {
         out->failed = true;
         return;
     }
+    for (uint32_t s = 0; s < m->n_services; s++) /* with its caches warm for any load */
+        for (uint32_t d = 0; d < m->n_dcs; d++) model->site[s][d].warm_rps = 1e12;
     tt_buf_put(out, TT_SV("priorities: ["));
     for (uint32_t p = 0; p < m->n_priorities; p++) tt_buf_printf(out, "%s%s", p ? ", " : "", m->priorities[p]);
     tt_buf_put(out, TT_SV("]\nservices:\n"));

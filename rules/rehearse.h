@@ -15,6 +15,7 @@ tt_incident *tt_incident_load(const tt_doc *doc, tt_err errs[], size_t max_errs,
 void tt_incident_free(tt_incident *i);
 const char *tt_incident_name(const tt_incident *i);
 const char *tt_incident_title(const tt_incident *i);
+uint32_t tt_incident_class(const tt_incident *i); /* of the incident classes in docs/model.md; 0: none */
 bool tt_incident_false_alarm(const tt_incident *i); /* nothing is wrong with the mesh: every action is harm */
 int64_t tt_incident_duration_ns(const tt_incident *i);
 /* The mesh as the rules' `services:` section would declare it, YAML text: what is put before rules that declare no services of their own.
