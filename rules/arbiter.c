@@ -8,6 +8,7 @@
 
 static const int64_t confirm_every_ns = TT_SECONDS(120); /* a fifth of the expiry below */
 static const int64_t expire_after_ms = 600000, decay_over_ms = 300000, forget_withdrawn_ns = TT_SECONDS(900);
+static const int64_t test_expire_after_ms = 60000, test_decay_over_ms = 20000;
 
 enum { OUT_KEPT = 256 };
 
@@ -70,6 +71,7 @@ static tt_wish *wish(tt_engine *e, const tt_target *t, const tt_loop *l) {
         s->draft = e->n_wishes;
         d->slot = s;
         d->armed = false;
+        d->test = NULL;
         d->n_loops = d->n_actions = d->n_names = 0; /* the lists are as long as these say */
         d->expire_after_ms = expire_after_ms;
         d->decay_over_ms = decay_over_ms;
@@ -186,8 +188,11 @@ static void group_wishes(tt_engine *e, uint32_t service) {
     tt_wish *d = wish(e, &t, g->loop >= 0 ? &e->loops[g->loop] : NULL);
     tt_wish_act *a = add(d, TT_ACT_WEIGHTS);
     if (!a) return;
-    d->expire_after_ms = -1; /* weights never fade by themselves: half of the traffic would go back to where it was taken from */
-    d->decay_over_ms = -1;
+    d->test = tt_load_test_of(e, service);
+    /* Weights never fade by themselves: half of the traffic would go back to where it was taken from. Those of a load test do: nothing is wrong at
+     * home, and without us that is where it goes. */
+    d->expire_after_ms = d->test ? test_expire_after_ms : -1;
+    d->decay_over_ms = d->test ? test_decay_over_ms : -1;
     for (uint32_t i = 0; i < g->n_sites; i++) name_it(d, tt_dc_cname(e, &e->sites[g->first_site + i]), g->share[i]);
 }
 
@@ -202,11 +207,16 @@ static void issue(tt_engine *e, tt_decision_slot *s, char *content, size_t told,
     s->dirty = true;
 }
 
+static int64_t confirm_every(const tt_wish *w) {
+    int64_t fifth = TT_MS(w->expire_after_ms) / 5;
+    return w->expire_after_ms > 0 && fifth < confirm_every_ns ? fifth : confirm_every_ns;
+}
+
 static void issue_wish(tt_engine *e, const tt_wish *w) {
     tt_decision_slot *s = w->slot;
     size_t told = tt_wish_pack(w, &e->packed);
     bool changed = !s->content || s->told != told || memcmp(s->content, e->packed.p, told) != 0;
-    if (!changed && !e->reissue && tt_since(e->now, s->issued_at) < confirm_every_ns) return;
+    if (!changed && !e->reissue && tt_since(e->now, s->issued_at) < confirm_every(w)) return;
     char *content = malloc(e->packed.n);
     if (!content || e->packed.failed) { /* what is in force stays until there is memory for another */
         free(content);

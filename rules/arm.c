@@ -85,10 +85,11 @@ void tt_arm_step(tt_engine *e) {
         if (!s->arms || !s->load.known || s->load.at.ns <= s->armed_at.ns) continue;
         s->armed_at = s->load.at;
         watch_bite(e, s);
-        if (e->frozen || s->learned_rps <= 0 || s->disarmed_until.ns > e->now.ns) continue;
+        double seen = tt_site_seen_capacity(e, s);
+        if (e->frozen || seen <= 0 || s->disarmed_until.ns > e->now.ns) continue;
         tt_loop *l = tt_site_loop(e, s);
         const tt_step *d = l ? tt_plan_step(l->plan, TT_STEP_DEGRADE) : NULL;
-        double want = envelope * s->learned_rps * tt_gain(d, s->level);
+        double want = envelope * seen * tt_gain(d, s->level);
         if (s->armed_rps > 0 && fabs(want - s->armed_rps) <= refresh * s->armed_rps) continue;
         /* Not in a moment of trouble, and never so that it would bite at once: that is a loop's business. */
         if (!l && (!s->clean || want < 1.02 * s->load.admitted)) continue;

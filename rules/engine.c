@@ -139,6 +139,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
         l->n_history = l->head_history = 0; /* its channels may be others now */
     }
     tt_loops_gather(e);
+    tt_load_test_rules_changed(e);
     e->rules_changed = true;
 }
 
@@ -176,6 +177,7 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     tt_loops_open(e);
     tt_loops_gather(e);
     tt_loops_step(e);
+    tt_load_test_step(e); /* before the laws: what it moved is home again when one of them acts */
     tt_law_step(e);
     tt_actions_step(e);
     tt_arbiter_step(e);

@@ -23,6 +23,8 @@ typedef struct {
     int64_t apply_ns;     /* how long the mesh takes to enforce a decision, default 500 ms */
     int64_t ingest_ns;    /* from scrape to a readable sample, default 1 s */
     int64_t scrape_ns;    /* between samples; 0: as the signals' definitions say (default) */
+    bool open_loop;       /* what is observed was recorded, and no action has any effect on it: a loop ends once its plan's objective has held, without
+                             its way back, which would be judged on data that know nothing of the way out. Default false */
 } tt_engine_config;
 
 typedef enum { TT_Q_OK, TT_Q_NO_DATA, TT_Q_STALE, TT_Q_TOO_FEW_SAMPLES, TT_Q_SOURCE_DOWN } tt_quality;
@@ -69,11 +71,28 @@ typedef struct {
     tt_sv reason;
 } tt_ack;
 
-typedef enum { TT_CMD_ABORT, TT_CMD_APPROVE, TT_CMD_REFUSE, TT_CMD_FREEZE, TT_CMD_UNFREEZE } tt_command_kind;
+/* A deliberate load test: traffic of the service is moved onto one of its data centers, a step at a time, until its knee shows. */
+typedef struct {
+    char service[TT_NAME_MAX], dc[TT_NAME_MAX]; /* dc empty: the one whose capacity is least certain */
+    double step, max; /* share of the service's traffic: moved at a time, .005 to .25; in all, up to .9 */
+    int64_t hold_ns;  /* how long each step is held once it is seen to be in effect, 5 s to 10 min */
+} tt_load_test_spec;
+void tt_load_test_spec_default(tt_load_test_spec *ret); /* steps of 5 %, 40 % at most, held for 30 s */
+
+typedef enum {
+    TT_CMD_ABORT,
+    TT_CMD_APPROVE,
+    TT_CMD_REFUSE,
+    TT_CMD_FREEZE,
+    TT_CMD_UNFREEZE,
+    TT_CMD_LOAD_TEST,
+    TT_CMD_LOAD_TEST_ABORT,
+} tt_command_kind;
 typedef struct {
     tt_command_kind kind;
-    char loop[TT_ULID_SIZE]; /* abort, approve, refuse */
+    char loop[TT_ULID_SIZE]; /* abort, approve, refuse; load test: its id, a new one to begin it */
     tt_sv actor, reason;
+    tt_load_test_spec test;  /* TT_CMD_LOAD_TEST */
 } tt_command;
 
 typedef struct {
@@ -92,7 +111,7 @@ typedef struct {
 } tt_observations;
 
 /* kinds, as on the wire: anomaly_opened, anomaly_cleared, loop_opened, loop_phase, loop_closed, action, hold, guardrail, page, command,
- * not_chosen, rules_changed, limit_reached, relapse, judged, frozen, unfrozen */
+ * not_chosen, rules_changed, limit_reached, relapse, judged, frozen, unfrozen, load_test (`loop` is the test's id) */
 typedef struct {
     char kind[24];
     tt_wall at;
@@ -142,6 +161,11 @@ bool tt_engine_loop_json(const tt_engine *e, tt_sv id, tt_buf *out);   /* with i
 void tt_engine_signals_json(const tt_engine *e, tt_buf *out);
 void tt_engine_anomalies_json(const tt_engine *e, tt_buf *out);
 void tt_engine_capacity_json(const tt_engine *e, tt_buf *out);
+/* Newest first: the one under way and the last few that are over. */
+void tt_engine_load_tests_json(const tt_engine *e, tt_buf *out);
+bool tt_engine_load_test_json(const tt_engine *e, tt_sv id, tt_buf *out); /* false: no such test */
+/* What a load test would do now; nothing is changed. false: it would be refused, and the document says why. */
+bool tt_engine_load_test_plan_json(tt_engine *e, const tt_load_test_spec *spec, tt_buf *out);
 void tt_engine_summary_json(const tt_engine *e, tt_buf *out);          /* loop counts by phase, frozen, worst signal */
 void tt_engine_plans_json(const tt_engine *e, tt_buf *out);            /* each with how it has done: docs/contract.md, Plan */
 void tt_event_json(const tt_event *ev, uint64_t seq, tt_buf *out);

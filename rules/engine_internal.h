@@ -192,6 +192,19 @@ typedef struct {
     tt_time acted_at, rate_at;
 } tt_baseline;
 
+/* What a site can carry, as one source has it (capacity.c). */
+#define TT_CAPACITY_SOURCES(X) X(CONFIGURED, "configured") X(LEARNED, "learned") X(MEASURED, "measured") X(LOAD_TEST, "load_test")
+#define TT_AS_CAPACITY(id, name) TT_CAPACITY_##id,
+typedef enum { TT_CAPACITY_SOURCES(TT_AS_CAPACITY) TT_CAPACITY_COUNT } tt_capacity_source;
+#undef TT_AS_CAPACITY
+typedef struct {
+    double rps;        /* at degrade level 0; 0: nothing known */
+    double confidence; /* 0 to 1 */
+    double spread;     /* mean deviation of the samples, as a share */
+    tt_time at;        /* of the newest */
+    uint32_t samples;
+} tt_capacity;
+
 typedef struct {
     uint32_t service, dc;
     uint32_t next_of_loop; /* tt_loop_sites: 1 + index, 0 ends */
@@ -205,6 +218,8 @@ typedef struct {
     /* learned while nothing is wrong */
     double learned_rps;       /* 0: nothing learned */
     tt_time learned_at;
+    tt_capacity capacity[TT_CAPACITY_COUNT]; /* what capacity.c remembers: ask tt_capacity_of */
+    double utilization_worth; /* true capacity over what utilization says, as a load test found it; 0: not known */
     double latency_base_ms;
     uint32_t base_samples;
     double flow_base[TT_CLOSURE_MAX];   /* completed/arrived */
@@ -359,6 +374,37 @@ typedef struct {
     uint32_t n_not_chosen;
 } tt_loop;
 
+/* ---- load tests ---- */
+
+enum { TT_TESTS_MAX = 8, TT_TEST_STEPS = 64 };
+typedef enum { TT_TEST_MEASURING, TT_TEST_STEPPING, TT_TEST_HOLDING, TT_TEST_RETURNING, TT_TEST_OVER } tt_load_test_phase;
+
+/* Sums over the samples of one step, and their means. */
+typedef struct {
+    uint32_t n, n_util, n_latency;
+    double offered, admitted, ok, util, latency;
+} tt_load_test_sum;
+typedef struct {
+    double added, offered, admitted, ok, util, latency_ms; /* util, latency: NAN where nobody tells */
+    uint32_t samples;
+} tt_load_test_point;
+
+typedef struct {
+    char id[TT_ULID_SIZE], service[TT_NAME_MAX], dc[TT_NAME_MAX], actor[64], reason[200];
+    tt_load_test_spec spec;
+    double home, max, added;  /* shares of the service's traffic: usual, at most to be added, added now */
+    tt_load_test_phase phase;
+    tt_wall started, ended, phase_wall;
+    tt_time started_at, phase_at, commanded_at, judged_at, seen_at; /* seen: last time all its sites were known */
+    tt_load_test_sum sum;
+    uint32_t n_points, slow_samples, stuck_samples;
+    tt_load_test_point point[TT_TEST_STEPS]; /* the first: before any step */
+    const char *outcome, *knee;              /* static texts; empty: none */
+    char why[400], abort_why[160];
+    double rps, confidence;
+    uint32_t samples;
+} tt_load_test;
+
 /* A decision in the making, while a tick lasts: its names are borrowed. */
 typedef struct {
     tt_act_kind kind;
@@ -370,6 +416,7 @@ typedef struct {
     bool armed;
     uint32_t n_loops, n_actions, n_names;
     const tt_loop *loops[TT_DECISION_LOOPS_MAX];
+    const tt_load_test *test; /* answers for it instead of a loop; NULL: none */
     tt_wish_act actions[TT_ACTIONS_MAX];
     const char *names[TT_DECISION_DCS_MAX];
     double shares[TT_DECISION_DCS_MAX];
@@ -420,6 +467,9 @@ struct tt_engine {
     uint32_t oldest_closed, newest_closed; /* 1 + index, 0: none */
     tt_index loops_by_id, loops_by_target, instances_by_place;
     uint64_t loop_counter;
+
+    tt_load_test tests[TT_TESTS_MAX]; /* newest first */
+    uint32_t n_tests;
 
     tt_decision_slot *slots; /* max_targets */
     uint32_t n_slots;
@@ -569,7 +619,6 @@ tt_group *tt_loop_groups(const tt_engine *e, const tt_loop *l, const tt_group *a
 /* ---- site.c ---- */
 bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **groups, tt_site **sites, uint32_t *n_sites);
 void tt_sites_look(tt_engine *e);
-double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **ret_source); /* level 0; 0: unknown */
 tt_where tt_site_where(const tt_engine *e, const tt_site *s, uint32_t c); /* of what its closure names c-th: 0, the site itself */
 double tt_home_share(const tt_engine *e, const tt_site *s);
 const char *tt_service_cname(const tt_engine *e, uint32_t service);
@@ -588,6 +637,19 @@ void tt_record_phase(tt_engine *e, tt_loop *l); /* it has just been entered */
 void tt_record_reversal(tt_engine *e, const tt_loop *l);
 const tt_record *tt_record_of(const tt_engine *e, const tt_plan *p); /* NULL: it has never answered anything under these terms */
 tt_record *tt_record_add(tt_engine *e, tt_sv plan, uint32_t terms_hash);
+
+/* ---- capacity.c ---- */
+const char *tt_capacity_source_name(tt_capacity_source s);
+/* The one figure that sizes limits, shifts and cutovers, at degrade level 0; 0: unknown. `ret_source` may be NULL. */
+double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **ret_source);
+tt_capacity tt_site_best_capacity(const tt_engine *e, const tt_site *s, tt_capacity_source *ret_source); /* the same, whole */
+double tt_site_well_capacity(const tt_engine *e, const tt_site *s); /* as it is when nothing ails it: not what an incident measured; 0: unknown */
+double tt_site_seen_capacity(const tt_engine *e, const tt_site *s); /* learned or tested: what a cap may be armed from. 0: neither */
+tt_capacity tt_capacity_of(const tt_engine *e, const tt_site *s, tt_capacity_source source); /* one source's word, with its confidence now */
+void tt_capacity_learned(tt_engine *e, tt_site *s, double rps); /* one healthy sample's throughput over utilization */
+void tt_capacity_measured(tt_site *s);                          /* keeps measured_rps for when the incident is over */
+/* `plain`: it was seen to be full, not only told by its utilization. */
+void tt_capacity_tested(tt_engine *e, tt_site *s, double rps, double confidence, uint32_t samples, bool plain);
 
 /* ---- loop.c ---- */
 tt_loop *tt_loop_start(tt_engine *e, const tt_anomaly *a, const tt_plan_match *m); /* NULL: a ceiling was met, and told */
@@ -651,6 +713,13 @@ void tt_arm_off(tt_engine *e, tt_site *s, const char *why);
 /* ---- wish.c ---- */
 size_t tt_wish_pack(const tt_wish *w, tt_buf *b); /* overwrites b; returns the bytes by which two say the same */
 void tt_wish_unpack(const char *packed, tt_decision *d); /* NULL: withdrawn. Target, epoch and version are left 0 */
+
+/* ---- loadtest.c ---- */
+void tt_load_test_step(tt_engine *e);
+void tt_load_test_command(tt_engine *e, const tt_command *c);
+void tt_load_test_rules_changed(tt_engine *e);
+tt_load_test *tt_load_test_active(const tt_engine *e);                           /* NULL: none is under way */
+const tt_load_test *tt_load_test_of(const tt_engine *e, uint32_t service);       /* the same, of this service */
 
 /* ---- arbiter.c ---- */
 void tt_decision_of(const tt_engine *e, const tt_decision_slot *s, tt_decision *d);

@@ -423,15 +423,16 @@ static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
 /* Load over the learned capacity, told by the armed cap alone: everything that is let in is answered well. */
 static void bitten(tt_engine *e, tt_site *s, tt_loop *l) {
     const tt_step *d = tt_site_step(e, s, TT_STEP_DEGRADE), *limit = tt_site_step(e, s, TT_STEP_LIMIT);
-    if (s->learned_rps <= 0 || !limit) return;
+    double seen = tt_site_seen_capacity(e, s);
+    if (seen <= 0 || !limit) return;
     char why[400], o[32], c[32];
-    s->measured_rps = s->good_rps = s->learned_rps;
+    s->measured_rps = s->good_rps = seen;
     s->measured_at = e->now;
     s->trim = 1;
     s->reserve = inner_loop(e, s) ? reserve_inner : reserve_clean;
     if (s->raise <= 0) s->raise = inner_loop(e, s) ? raise_inner : raise_outer;
     tt_num(o, sizeof o, s->load.offered);
-    tt_num(c, sizeof c, s->learned_rps);
+    tt_num(c, sizeof c, seen);
     uint32_t want = level_for(e, s, d, s->measured_rps);
     if (d && want > s->level) {
         snprintf(why, sizeof why, "offered %s rps is over the learned capacity of %s rps: degrade %.*s to level %u of %u", o, c, TT_SV_ARG(d->feature), want,

@@ -124,6 +124,7 @@ static void take_site(tt_engine *e, tt_loop *l) {
     if (!s) return;
     s->loop = (int32_t)(l - e->loops);
     if (tt_site_neutral(e, s)) {
+        tt_capacity_measured(s);
         /* `acted` stays: traffic that another loop has just sent here is still to be seen. */
         s->measured_rps = s->good_rps = s->raise = 0;
         s->hold_ns = 0;
@@ -208,6 +209,7 @@ static int64_t dead_time(const tt_engine *e, const tt_loop *l) {
 static void let_go(tt_engine *e, tt_loop *l) {
     for (tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s)) {
         s->loop = -1;
+        tt_capacity_measured(s);
         /* `acted` stays: the last step back is to be seen before anything is judged here again. What was measured goes: it was a measurement of
          * this incident's circumstances, and the learned figure stands for the next. */
         s->measured_rps = s->good_rps = s->raise = 0;
@@ -262,8 +264,7 @@ static void shadow(tt_engine *e, tt_loop *l) {
 }
 
 /* The way back for loops that were stopped or lost their plan: everything but weights at once, weights in quarters. */
-static void wind_back(tt_engine *e, tt_loop *l) {
-    const char *why = l->aborting ? "stopped by a person" : "its plan is gone from the rules";
+static void wind_back(tt_engine *e, tt_loop *l, const char *ended, const char *why) {
     for (tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s)) {
         if (l->aborting) {
             tt_arm_off(e, s, why);
@@ -284,20 +285,28 @@ static void wind_back(tt_engine *e, tt_loop *l) {
     for (tt_group *g = tt_loop_groups(e, l, NULL); g; g = tt_loop_groups(e, l, g)) {
         if (g->weights && tt_since(e->now, g->commanded_at) >= TT_SECONDS(5)) tt_group_weights_off(e, g, why);
     }
-    if (tt_loop_idle(e, l)) tt_loop_finish(e, l, l->aborting ? "aborted" : "failed", why);
+    if (tt_loop_idle(e, l)) tt_loop_finish(e, l, ended, why);
 }
 
 static void step(tt_engine *e, tt_loop *l) {
     if (l->aborting || !l->plan) {
         if (l->phase != TT_PHASE_RECOVERING && (may_follow[l->phase] & BIT(RECOVERING)))
             tt_loop_enter(e, l, TT_PHASE_RECOVERING, l->aborting ? "stopped by a person: taking everything back" : "its plan is gone: taking everything back");
-        if (!e->frozen || l->aborting) wind_back(e, l);
+        if (l->aborting)
+            wind_back(e, l, "aborted", "stopped by a person");
+        else if (!e->frozen)
+            wind_back(e, l, "failed", "its plan is gone from the rules");
         return;
     }
     look_at_keeps(e, l);
     if (e->frozen) return;
     if (l->locked_until.ns > e->now.ns) {
         if (l->phase != TT_PHASE_FROZEN) tt_loop_enter(e, l, TT_PHASE_FROZEN, "locked out after too many reversals");
+        return;
+    }
+    if (e->cfg.open_loop && (may_follow[l->phase] & BIT(RECOVERING)) && l->phase != TT_PHASE_AWAITING_APPROVAL && l->kept &&
+        tt_since(e->now, l->kept_since) >= l->plan->settle_hold_ns && !tt_loop_anomaly(e, l)) {
+        wind_back(e, l, "recovered", "what the plan keeps has held, and nothing that was done had a part in it");
         return;
     }
     int64_t theta = dead_time(e, l), quiet = tt_since(e->now, last_command(e, l));
@@ -374,6 +383,10 @@ void tt_loops_step(tt_engine *e) {
 /* ---- people ---- */
 
 void tt_loops_command(tt_engine *e, const tt_command *c) {
+    if (c->kind == TT_CMD_LOAD_TEST || c->kind == TT_CMD_LOAD_TEST_ABORT) {
+        tt_load_test_command(e, c);
+        return;
+    }
     char actor[64], reason[200];
     tt_copy_text(actor, sizeof actor, c->actor);
     tt_copy_text(reason, sizeof reason, c->reason);

@@ -89,19 +89,12 @@ void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why) {
     }
 }
 
-/* Not what was measured in this incident: that is what it is when sick. */
-static double well_capacity(const tt_engine *e, const tt_site *s) {
-    const char *source;
-    double c = s->learned_rps > 0 ? s->learned_rps : tt_site_capacity(e, s, &source);
-    return s->learned_rps > 0 || strcmp(source, "configured") == 0 ? c : 0;
-}
-
 static double removed_capacity(tt_engine *e, const tt_group *g, const double share[]) {
     double all = 0, gone = 0, most = 0;
-    for (uint32_t i = 0; i < g->n_sites; i++) most = fmax(most, well_capacity(e, &e->sites[g->first_site + i]));
+    for (uint32_t i = 0; i < g->n_sites; i++) most = fmax(most, tt_site_well_capacity(e, &e->sites[g->first_site + i]));
     for (uint32_t i = 0; i < g->n_sites; i++) {
         const tt_site *s = &e->sites[g->first_site + i];
-        double c = well_capacity(e, s), home = tt_home_share(e, s);
+        double c = tt_site_well_capacity(e, s), home = tt_home_share(e, s);
         if (c <= 0) c = most > 0 ? most : 1; /* what isn't known counts like the largest */
         all += c;
         if (home > 0 && share[i] < home) gone += c * (1 - share[i] / home);
@@ -292,7 +285,7 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
         if (!s->load.known || (!s->clean && g->share[i] > 0) || !tt_site_judgeable(e, s)) return;
         if (tt_since(e->now, s->violated_at) < hold || tt_since(e->now, g->commanded_at) < (every > theta ? every : theta)) return;
         const tt_step *d = tt_step_at(tt_plan_step(l->plan, TT_STEP_DEGRADE), s->service);
-        double c = s->learned_rps > 0 ? s->learned_rps : tt_site_capacity(e, s, NULL), total = 0;
+        double well = tt_site_well_capacity(e, s), c = well > 0 ? well : tt_site_capacity(e, s, NULL), total = 0;
         for (uint32_t k = 0; k < g->n_sites; k++) total += tt_site_demand(&e->sites[g->first_site + k]);
         double next = fmin(home, g->share[i] + fmax(l->plan->recover_step, 0.05) * home);
         /* What it does with the share it has says best what it would do with more; a trickle says too little, then it is what was learned. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double learn_baseline = 0.05, learn_capacity = 0.15, learn_from_utilization = 0.4;
+static const double learn_baseline = 0.05, learn_from_utilization = 0.4;
 /* A service that completes less than this of what arrives, or is busier than this, is full (control.md, section 4). */
 static const double flow_floor = 0.95, util_ceiling = 0.97;
 /* Clean enough to learn from. */
@@ -74,26 +74,6 @@ bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **ret_groups, 
 }
 
 double tt_home_share(const tt_engine *e, const tt_site *s) { return e->rules->services[s->service].dcs[s->dc].weight; }
-
-double tt_site_capacity(const tt_engine *e, const tt_site *s, const char **source) {
-    const char *unused;
-    if (!source) source = &unused;
-    *source = "measured";
-    if (s->measured_rps > 0) return s->measured_rps;
-    *source = "learned";
-    if (s->learned_rps > 0) return s->learned_rps;
-    *source = "configured";
-    /* The least of what is configured along the way down; nothing is assumed about a service that says nothing. */
-    double least = 0;
-    for (uint32_t i = 0; i < s->n_closure; i++) {
-        const tt_service_def *d = &e->rules->services[s->closure[i]];
-        for (size_t k = 0; k < d->n_dcs; k++)
-            if (tt_sv_eq(d->dcs[k].name, e->rules->services[s->service].dcs[s->dc].name) && d->dcs[k].capacity_rps > 0 &&
-                (least == 0 || d->dcs[k].capacity_rps < least))
-                least = d->dcs[k].capacity_rps;
-    }
-    return least;
-}
 
 tt_where tt_site_where(const tt_engine *e, const tt_site *s, uint32_t c) {
     return (tt_where){.service = e->rules->services[s->closure[c]].name, .dc = e->rules->services[s->service].dcs[s->dc].name, .place = s->place[c] + 1};
@@ -195,12 +175,11 @@ static void learn(tt_engine *e, tt_site *s) {
     if (!l->known || l->at.ns <= s->sensed_at.ns || l->offered < 1) return;
     if (l->fail_ratio > learn_max_fail || l->refused_ratio > learn_max_refused) return;
     /* Throughput over utilization says what the site can carry, in an incident too, once it is well; baselines are what it is like in peace. */
-    bool peace = s->loop < 0 && l->dropped <= 0;
+    const tt_load_test *test = tt_load_test_of(e, s->service);
+    bool peace = s->loop < 0 && l->dropped <= 0 && !(test && test->added > 0);
     if (l->util_known && l->util >= learn_from_utilization && l->util <= 1 && s->level == 0 && s->flush_until.ns == 0 && !tt_eject_below(e, s) &&
-        (peace || (s->clean && tt_site_judgeable(e, s)))) {
-        s->learned_rps = ewma(s->learned_rps, l->admitted / l->util, learn_capacity);
-        s->learned_at = e->now;
-    }
+        (peace || (s->clean && tt_site_judgeable(e, s))))
+        tt_capacity_learned(e, s, l->admitted / l->util);
     if (!peace) return;
     if (s->base_samples >= 5 && l->latency_known && s->latency_base_ms > 0 && l->latency_ms > 1.7 * s->latency_base_ms) return;
     s->base_samples++;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define SITE_NUMBERS(X)                                                                                                                              \
-    X(learned_rps) X(latency_base_ms) X(measured_rps) X(cap_rps) X(ack_share) X(probe_ratio) X(armed_rps) X(good_rps) X(trim) X(raise) X(reserve)   \
+    X(learned_rps) X(utilization_worth) X(latency_base_ms) X(measured_rps) X(cap_rps) X(ack_share) X(probe_ratio) X(armed_rps) X(good_rps) X(trim) X(raise) X(reserve)   \
     X(ok_base) X(base.rate_rps) X(base.multiplier) X(base.integral)
 #define SITE_COUNTS(X) X(base_samples) X(level) X(bad_samples) X(hot_samples) X(bites) X(base.steps_done)
 #define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty) X(by_ratio)
@@ -20,6 +20,11 @@
 #define LOOP_WALLS(X) X(opened) X(phase_wall) X(closed)
 #define LOOP_TEXTS(X) X(id) X(plan_name) X(anomaly_name) X(why)
 
+static const char *const outcomes[] = {"", "knee", "limit", "aborted", "refused"};
+static const char *const knees[] = {"", "utilization", "latency", "refusals", "errors", "throughput", "cap"};
+#define TEST_TEXTS(X) X(id) X(service) X(dc) X(actor) X(reason) X(why) X(outcome) X(knee)
+#define TEST_NUMBERS(X) X(spec.step) X(spec.max) X(home) X(max) X(added) X(rps) X(confidence)
+#define TEST_WALLS(X) X(started) X(ended) X(phase_wall)
 static const char *const ended_names[] = {"recovered", "escalated", "aborted", "failed", "refused", "cleared", "superseded"};
 
 /* ---- writing ---- */
@@ -68,6 +73,17 @@ static void put_site(const tt_engine *e, const tt_site *s, tt_time now, tt_buf *
         tt_buf_json_string(b, e->rules->priorities[p]);
         tt_buf_put(b, TT_SV(":"));
         tt_buf_number(b, s->drop[p]);
+    }
+    tt_buf_put(b, TT_SV("},\"capacity\":{"));
+    for (int k = 0, n = 0; k < TT_CAPACITY_COUNT; k++) {
+        const tt_capacity *c = &s->capacity[k];
+        if (!c->samples) continue;
+        tt_buf_printf(b, "%s\"%s\":{\"samples\":%u", n++ ? "," : "", tt_capacity_source_name((tt_capacity_source)k), c->samples);
+        put_number(b, "rps", c->rps);
+        put_number(b, "confidence", c->confidence);
+        put_number(b, "spread", c->spread);
+        put_time(b, "at", c->at, now);
+        tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, TT_SV("},\"below\":{"));
     for (uint32_t c = 0; c < s->n_closure; c++) {
@@ -164,6 +180,22 @@ static void put_record(const tt_record *r, tt_buf *b) {
     tt_buf_put(b, TT_SV("}"));
 }
 
+/* The points of its steps are in the journal; what is kept is what has to be undone, and what people ask for. */
+static void put_test(const tt_load_test *t, tt_time now, tt_buf *b) {
+    tt_buf_printf(b, "{\"phase\":%d,\"hold_ns\":%lld", (int)t->phase, (long long)t->spec.hold_ns);
+    put_time(b, "started_at", t->started_at, now);
+#define X(f) put_text(b, #f, t->f);
+    TEST_TEXTS(X)
+#undef X
+#define X(f) put_number(b, #f, t->f);
+    TEST_NUMBERS(X)
+#undef X
+#define X(f) tt_buf_printf(b, ",\"%s_ms\":%lld", #f, (long long)t->f.ms);
+    TEST_WALLS(X)
+#undef X
+    tt_buf_put(b, TT_SV("}"));
+}
+
 void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
     tt_buf_printf(b, "{\"format\":1,\"version\":%llu,\"loop_counter\":%llu,\"frozen\":", (unsigned long long)e->version, (unsigned long long)e->loop_counter);
     if (e->frozen) {
@@ -209,6 +241,11 @@ void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
     for (uint32_t i = 0; i < e->n_records; i++) {
         if (i) tt_buf_put(b, TT_SV(","));
         put_record(&e->records[i], b);
+    }
+    tt_buf_put(b, TT_SV("],\"load_tests\":["));
+    for (uint32_t i = 0; i < e->n_tests; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        put_test(&e->tests[i], now, b);
     }
     tt_buf_put(b, TT_SV("]"));
     tt_memory_save(e, now, b);
@@ -380,6 +417,12 @@ static void get_site(tt_engine *e, const tt_doc *d, tt_time now) {
     SITE_TIMES(X)
 #undef X
     s->hold_ns = integer(d, "hold_ns");
+    const tt_doc *known = tt_doc_get(d, TT_SV("capacity"));
+    for (int k = 0; k < TT_CAPACITY_COUNT; k++) {
+        const tt_doc *c = tt_doc_get(known, tt_sv_of(tt_capacity_source_name((tt_capacity_source)k)));
+        if (!c) continue;
+        s->capacity[k] = (tt_capacity){number(c, "rps"), number(c, "confidence"), number(c, "spread"), instant(c, "at", now), (uint32_t)integer(c, "samples")};
+    }
     const tt_doc *drop = tt_doc_get(d, TT_SV("drop")), *below = tt_doc_get(d, TT_SV("below"));
     for (size_t p = 0; p < e->rules->n_priorities; p++) s->drop[p] = number(drop, e->rules->priorities[p].p);
     for (uint32_t c = 0; c < s->n_closure; c++) {
@@ -412,7 +455,42 @@ static void get_group(tt_engine *e, const tt_doc *d, tt_time now) {
     /* Data centers that came or went in the meantime leave shares that don't add up: home is safer than a guess. */
     g->weights = sum > 0.999 && sum < 1.001;
     g->loop = loop_by_id(e, text(d, "loop"));
+    if (g->loop < 0 && !tt_load_test_of(e, (uint32_t)k)) g->weights = false; /* nobody is there who would ever take them back */
     g->commanded_at = instant(d, "commanded_at", now);
+}
+
+static const char *known_text(const char *const of[], size_t n, tt_sv word) {
+    for (size_t i = 0; i < n; i++)
+        if (tt_sv_eq(tt_sv_of(of[i]), word)) return of[i];
+    return "";
+}
+
+static void get_test(tt_engine *e, const tt_doc *d, tt_time now) {
+    if (e->n_tests == TT_TESTS_MAX) return;
+    tt_load_test *t = &e->tests[e->n_tests++];
+    memset(t, 0, sizeof *t);
+    tt_copy_text(t->id, sizeof t->id, text(d, "id"));
+    tt_copy_text(t->service, sizeof t->service, text(d, "service"));
+    tt_copy_text(t->dc, sizeof t->dc, text(d, "dc"));
+    tt_copy_text(t->actor, sizeof t->actor, text(d, "actor"));
+    tt_copy_text(t->reason, sizeof t->reason, text(d, "reason"));
+    tt_copy_text(t->why, sizeof t->why, text(d, "why"));
+    t->outcome = known_text(outcomes, TT_COUNT(outcomes), text(d, "outcome"));
+    t->knee = known_text(knees, TT_COUNT(knees), text(d, "knee"));
+#define X(f) t->f = number(d, #f);
+    TEST_NUMBERS(X)
+#undef X
+#define X(f) t->f.ms = integer(d, #f "_ms");
+    TEST_WALLS(X)
+#undef X
+    t->spec.hold_ns = integer(d, "hold_ns");
+    int64_t phase = integer(d, "phase");
+    t->phase = TT_TEST_OVER;
+    t->phase = phase >= 0 && phase < TT_TEST_OVER && !tt_load_test_active(e) ? (tt_load_test_phase)phase : TT_TEST_OVER;
+    t->started_at = instant(d, "started_at", now);
+    t->phase_at = t->commanded_at = t->seen_at = now;
+    /* Whoever watched it may be gone, and what happened meanwhile was not seen. */
+    if (t->phase != TT_TEST_OVER) snprintf(t->abort_why, sizeof t->abort_why, "trimtab was started again in the middle of it");
 }
 
 bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *err) {
@@ -431,6 +509,8 @@ bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *e
         return tt_fail(err, TT_ENOMEM, "memory is out");
     }
     for (size_t i = 0; i < sites->n; i++) get_site(e, &sites->items[i], now);
+    const tt_doc *tests = tt_doc_get(saved, TT_SV("load_tests"));
+    for (size_t i = 0; tests && tests->kind == TT_DOC_SEQ && i < tests->n; i++) get_test(e, &tests->items[i], now);
     for (size_t i = 0; i < groups->n; i++) get_group(e, &groups->items[i], now);
     const tt_doc *records = tt_doc_get(saved, TT_SV("records"));
     for (size_t i = 0; records && records->kind == TT_DOC_SEQ && i < records->n; i++) get_record(e, &records->items[i]);

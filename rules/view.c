@@ -185,15 +185,15 @@ static void loop_head(const tt_engine *e, const tt_loop *l, tt_buf *b) {
     keeps(e, l, b);
     actuators(e, l, b);
     const tt_site *s = tt_site_of((tt_engine *)e, l->target.service, l->target.dc);
-    const char *source = "unknown";
-    double c = s ? tt_site_capacity(e, s, &source) : 0;
+    tt_capacity_source source = TT_CAPACITY_CONFIGURED;
+    tt_capacity c = s ? tt_site_best_capacity(e, s, &source) : (tt_capacity){0};
     key(b, "capacity");
-    if (c > 0) {
+    if (c.rps > 0) {
         tt_buf_put(b, TT_SV("{\"rps\":"));
-        tt_buf_number(b, c);
-        text(b, "source", source);
-        tt_time at = strcmp(source, "measured") == 0 ? s->measured_at : s->learned_at;
-        tt_buf_printf(b, ",\"age_ms\":%lld}", at.ns ? (long long)(tt_since(e->now, at) / 1000000) : 0LL);
+        tt_buf_number(b, c.rps);
+        text(b, "source", tt_capacity_source_name(source));
+        number(b, "confidence", c.confidence);
+        tt_buf_printf(b, ",\"age_ms\":%lld}", c.at.ns ? (long long)(tt_since(e->now, c.at) / 1000000) : 0LL);
     } else
         tt_buf_put(b, TT_SV("null"));
     tt_buf_printf(b, ",\"reversals\":%u,\"rung\":%u,\"steps\":[", l->reversals, l->rung);
@@ -338,29 +338,55 @@ void tt_engine_anomalies_json(const tt_engine *e, tt_buf *b) {
     tt_buf_put(b, TT_SV("]}"));
 }
 
+static void age(const tt_engine *e, tt_buf *b, tt_time at) {
+    if (at.ns)
+        tt_buf_printf(b, ",\"age_ms\":%lld", (long long)(tt_since(e->now, at) / 1000000));
+    else
+        tt_buf_put(b, TT_SV(",\"age_ms\":null"));
+}
+
+static void candidates(const tt_engine *e, const tt_site *s, tt_buf *b) {
+    bool first = true;
+    tt_buf_put(b, TT_SV(",\"candidates\":["));
+    for (int k = 0; k < TT_CAPACITY_COUNT; k++) {
+        tt_capacity c = tt_capacity_of(e, s, (tt_capacity_source)k);
+        if (!(c.rps > 0)) continue;
+        tt_buf_printf(b, "%s{\"source\":\"%s\"", first ? "" : ",", tt_capacity_source_name((tt_capacity_source)k));
+        first = false;
+        number(b, "rps", c.rps);
+        number(b, "confidence", c.confidence);
+        number(b, "spread", c.samples > 1 ? c.spread : (double)NAN);
+        tt_buf_printf(b, ",\"samples\":%u", c.samples);
+        age(e, b, c.at);
+        tt_buf_put(b, TT_SV("}"));
+    }
+    tt_buf_put(b, TT_SV("]"));
+}
+
 void tt_engine_capacity_json(const tt_engine *e, tt_buf *b) {
     tt_buf_put(b, TT_SV("{\"items\":["));
     for (uint32_t i = 0; i < e->n_sites; i++) {
         const tt_site *s = &e->sites[i];
-        const char *source;
-        double c = tt_site_capacity(e, s, &source);
+        tt_capacity_source source;
+        tt_capacity c = tt_site_best_capacity(e, s, &source);
+        bool known = c.rps > 0;
         tt_buf_put(b, i ? TT_SV(",{\"service\":") : TT_SV("{\"service\":"));
         tt_buf_json_string(b, tt_sv_of(tt_service_cname(e, s->service)));
         text(b, "dc", tt_dc_cname(e, s));
-        number(b, "rps", c > 0 ? c : (double)NAN);
-        text(b, "source", c > 0 ? source : "unknown");
-        tt_time at = strcmp(source, "measured") == 0 ? s->measured_at : s->learned_at;
-        if (c > 0 && at.ns && strcmp(source, "configured") != 0)
-            tt_buf_printf(b, ",\"age_ms\":%lld", (long long)(tt_since(e->now, at) / 1000000));
-        else
-            tt_buf_put(b, TT_SV(",\"age_ms\":null"));
+        number(b, "rps", known ? c.rps : (double)NAN);
+        text(b, "source", known ? tt_capacity_source_name(source) : "unknown");
+        number(b, "confidence", c.confidence);
+        age(e, b, c.at);
         number(b, "utilization", s->load.util_known ? s->load.util : (double)NAN);
+        number(b, "headroom_rps", known && s->load.known ? c.rps - tt_site_demand(s) : (double)NAN);
         number(b, "offered_rps", s->load.known ? s->load.offered : (double)NAN);
         number(b, "ok_rps", s->load.known ? s->load.ok : (double)NAN);
         number(b, "dropped_rps", s->load.known ? s->load.dropped : (double)NAN);
         number(b, "share", e->groups[s->service].weights ? e->groups[s->service].share[s->dc] : tt_home_share(e, s));
         number(b, "cap_rps", s->cap_rps > 0 ? s->cap_rps : (double)NAN);
-        tt_buf_printf(b, ",\"degrade_level\":%u}", s->level);
+        tt_buf_printf(b, ",\"degrade_level\":%u", s->level);
+        candidates(e, s, b);
+        tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, TT_SV("]}"));
 }
@@ -379,7 +405,10 @@ void tt_engine_summary_json(const tt_engine *e, tt_buf *b) {
             tt_buf_printf(b, "%s\"%s\":%u", first ? "" : ",", tt_phase_name((tt_phase)p), by[p]);
             first = false;
         }
-    tt_buf_printf(b, "}},\"series\":%u,\"frozen\":", e->series.n_used);
+    tt_buf_printf(b, "}},\"series\":%u,\"load_test\":", e->series.n_used);
+    const tt_load_test *test = tt_load_test_active(e);
+    if (!test || !tt_engine_load_test_json(e, tt_sv_of(test->id), b)) tt_buf_put(b, TT_SV("null"));
+    tt_buf_put(b, TT_SV(",\"frozen\":"));
     if (e->frozen) {
         tt_buf_put(b, TT_SV("{\"reason\":"));
         tt_buf_json_string(b, tt_sv_of(e->frozen_reason));

@@ -31,8 +31,11 @@ size_t tt_wish_pack(const tt_wish *w, tt_buf *b) {
     size_t told = b->n;
     put(b, &w->expire_after_ms, sizeof w->expire_after_ms);
     put(b, &w->decay_over_ms, sizeof w->decay_over_ms);
-    put(b, &w->n_loops, sizeof w->n_loops);
+    bool test = w->test && w->n_loops < TT_DECISION_LOOPS_MAX;
+    uint32_t n_loops = w->n_loops + test;
+    put(b, &n_loops, sizeof n_loops);
     for (uint32_t i = 0; i < w->n_loops; i++) put(b, w->loops[i]->id, TT_ULID_SIZE);
+    if (test) put(b, w->test->id, TT_ULID_SIZE);
     return told;
 }
 

@@ -222,6 +222,8 @@ int tt_cmd_backtest(int argc, char **argv) {
     code = TT_EXIT_FAILED;
     if (rules) {
         for (size_t i = 0; strcmp(spec.mode, "auto") == 0 && i < rules->n_plans; i++) rules->plans[i].mode = TT_MODE_AUTO;
+        /* Nothing that is taken back can hold in a history that goes its own way: reversals are counted, and lock nobody out. */
+        rules->guardrails.lock_out_reversals = UINT32_MAX;
         code = run(rules, prometheus ? prometheus : "http://127.0.0.1:9090", &spec, warm_up_ms, json != NULL, svg);
     }
     tt_rules_free(rules);

@@ -33,6 +33,7 @@ tt_backtest *tt_backtest_new(const tt_rules *rules, const tt_backtest_spec *spec
     tt_engine_config cfg;
     tt_engine_config_default(&cfg);
     cfg.max_closed = 16; /* closed loops are kept here */
+    cfg.open_loop = true;
     b->engine = tt_engine_new(rules, &cfg);
     if (b->engine) return b;
     free(b);

@@ -274,7 +274,21 @@ static void put_commands(tt_buf *b, const tt_observations *obs) {
         record_put_text(b, tt_sv_of(c->loop));
         record_put_text(b, c->actor);
         record_put_text(b, c->reason);
+        if (c->kind != TT_CMD_LOAD_TEST) continue;
+        record_put_text(b, tt_sv_of(c->test.service));
+        record_put_text(b, tt_sv_of(c->test.dc));
+        record_put_bytes(b, record_bits(c->test.step), 8);
+        record_put_bytes(b, record_bits(c->test.max), 8);
+        record_put_iv(b, c->test.hold_ns);
     }
+}
+
+static void get_load_test(record_cursor *c, tt_load_test_spec *ret) {
+    get_fixed(c, ret->service, sizeof ret->service);
+    get_fixed(c, ret->dc, sizeof ret->dc);
+    ret->step = record_double(record_get_bytes(c, 8));
+    ret->max = record_double(record_get_bytes(c, 8));
+    ret->hold_ns = within(c, record_get_iv(c), span_max_ns, "a load test's hold is out of range");
 }
 
 static void get_commands(record_cursor *c, record_room *room, tt_observations *obs) {
@@ -285,12 +299,13 @@ static void get_commands(record_cursor *c, record_room *room, tt_observations *o
             break;
         }
         const tt_command_kind kind = (tt_command_kind)record_get_u8(c);
-        if (kind > TT_CMD_UNFREEZE) record_bad(c, "a command's kind is none");
+        if (kind > TT_CMD_LOAD_TEST_ABORT) record_bad(c, "a command's kind is none");
         tt_command *cmd = &room->commands[i];
-        *cmd = (tt_command){kind, {0}, {NULL, 0}, {NULL, 0}};
+        *cmd = (tt_command){kind, {0}, {NULL, 0}, {NULL, 0}, {{0}, {0}, 0, 0, 0}};
         get_fixed(c, cmd->loop, sizeof cmd->loop);
         cmd->actor = record_get_text(c);
         cmd->reason = record_get_text(c);
+        if (kind == TT_CMD_LOAD_TEST) get_load_test(c, &cmd->test);
     }
     obs->n_commands = c->why ? 0 : n;
     obs->commands = room->commands;

@@ -177,7 +177,7 @@ static bool decision_is_sane(invariants *v, const world *w, const tt_decision *d
             HOLDS(a->probe_ratio > 0 && a->probe_ratio <= 1, "probe ratio %g", a->probe_ratio);
             break;
         case TT_ACT_WEIGHTS:
-            HOLDS(v->rules->ladder->shifts && dc < 0 && d->n_names == w->spec.n_dcs, "weights over %u of %u data centers", d->n_names, w->spec.n_dcs);
+            HOLDS((v->rules->ladder->shifts || (w->test[0] && d->n_loops == 1 && strcmp(d->loops[0], w->test) == 0)) && dc < 0 && d->n_names == w->spec.n_dcs, "weights over %u of %u data centers", d->n_names, w->spec.n_dcs);
             for (uint32_t k = 0; k < d->n_names; k++) {
                 int which = dc_index(w, d->names[k]);
                 HOLDS(which >= 0 && d->shares[k] >= 0 && d->shares[k] <= 1 + 1e-9, "weight of %s is %g", d->names[k], d->shares[k]);
@@ -272,7 +272,51 @@ static bool judged(const invariants *v, const world *w, const tt_event *ev) {
     return true;
 }
 
+static bool of_test(const world *w, const tt_decision *d) {
+    return d->n_actions > 0 && d->n_loops == 1 && w->test[0] && strcmp(d->loops[0], w->test) == 0;
+}
+
+/* A load test moves traffic only, on good measurements of everybody concerned, when nothing is wrong. */
+static bool move_is_grounded(invariants *v, const world *w, const tt_event *ev) {
+    int s = service_index(w, ev->target.service);
+    int64_t at = 0;
+    HOLDS(strcmp(ev->loop, w->test) == 0, "a move of load test %s, the newest is %s", ev->loop, w->test);
+    HOLDS(strncmp(ev->action, "weights:", 8) == 0 && s >= 0, "a load test uses %s", ev->action);
+    HOLDS(strncmp(ev->target.service, "auth-", 5) != 0, "a load test of a protected service");
+    if (!tightens(w, ev)) return true;
+    HOLDS(!w->frozen, "a load test goes on while automation is frozen");
+    for (uint32_t d = 0; d < w->spec.n_dcs; d++)
+        HOLDS(site_known(v, w, s, (int)d, &at), "a load test moves while %s/%s is not known:%s", ev->target.service, w->spec.dcs[d], told(v, w, s, (int)d));
+    return true;
+}
+
+/* Whether one of the two services calls the other, however far down. */
+static bool calls(const world *w, int a, int b) {
+    if (a == b) return true;
+    for (uint32_t i = 0; i < w->spec.services[a].n_calls; i++)
+        if (calls(w, (int)w->spec.services[a].calls[i].service, b)) return true;
+    return false;
+}
+
+static bool tests_give_way(invariants *v, const world *w) {
+    const tt_decision *all;
+    size_t n = tt_engine_decisions(w->engine, &all);
+    for (size_t i = 0; i < n; i++) {
+        if (!of_test(w, &all[i])) continue;
+        int s = service_index(w, all[i].target.service);
+        HOLDS(!w->frozen, "a load test's weights stand while automation is frozen");
+        HOLDS(all[i].expire_after_ms > 0 && all[i].decay_over_ms > 0, "a load test's weights never fade");
+        for (size_t k = 0; k < w->n_loops; k++) {
+            int other = service_index(w, w->loops[k].target.service);
+            HOLDS(other < 0 || !(calls(w, s, other) || calls(w, other, s)), "a load test of %s goes on while a loop is open on %s", all[i].target.service,
+                  w->loops[k].target.service);
+        }
+    }
+    return true;
+}
+
 static bool action_is_grounded(invariants *v, const world *w, const tt_event *ev) {
+    if (strcmp(ev->plan, "load-test") == 0) return move_is_grounded(v, w, ev);
     const world_loop *l = loop_of(v, w, ev->loop);
     HOLDS(l, "%s on %s/%s without an open loop", ev->action, ev->target.service, ev->target.dc);
     HOLDS(!v->was_frozen || !w->frozen || l->aborted, "%s while automation is frozen", ev->action);
@@ -313,9 +357,11 @@ static bool action_is_grounded(invariants *v, const world *w, const tt_event *ev
 static void remember_commands(invariants *v, const world *w) {
     for (size_t i = 0; i < w->out.n_events; i++) {
         const tt_event *ev = &w->out.events[i];
-        const world_loop *l = strcmp(ev->kind, "action") == 0 ? loop_of(v, w, ev->loop) : NULL;
-        if (!l || l->target.instance[0]) continue;
-        int s = service_index(w, l->target.service), d = dc_index(w, strncmp(ev->action, "weights:", 8) == 0 ? ev->action + 8 : ev->target.dc);
+        if (strcmp(ev->kind, "action") != 0) continue;
+        const world_loop *l = loop_of(v, w, ev->loop);
+        if (strcmp(ev->plan, "load-test") != 0 && (!l || l->target.instance[0])) continue;
+        int s = service_index(w, l ? l->target.service : ev->target.service),
+            d = dc_index(w, strncmp(ev->action, "weights:", 8) == 0 ? ev->action + 8 : ev->target.dc);
         if (s >= 0 && d >= 0) v->commanded_ns[s][d] = w->obs.now.ns;
     }
 }
@@ -461,7 +507,7 @@ bool invariants_after(invariants *v, const world *w) {
     }
     for (size_t i = 0; i < w->out.n_decisions; i++)
         if (!accounted(v, w, &w->out.decisions[i])) return false;
-    if (!nothing_lost(v, w)) return false;
+    if (!nothing_lost(v, w) || !tests_give_way(v, w)) return false;
     remember_commands(v, w);
     uint32_t sites = sites_acted_on(w);
     HOLDS(sites <= v->rules->max_loops || strcmp(v->rules->ladder->mode, "advise") == 0, "loops act on %u sites, the guardrail is %u", sites,

@@ -219,13 +219,14 @@ void scenario_of(uint64_t seed, scenario *s) {
     s->clock_steps = chance(&d, 0.5);
     s->from_ns = seconds(&d, 90, 150);
     kinds[kind].make(s, &d, s->from_ns, seconds(&d, 40, 300));
+    s->tests = chance(&d, 0.3);
 }
 
 void scenario_print(const scenario *s) {
-    printf("seed %llu: %s; %s, %u data centers, inner loop %s, tick %.1f s, scrape %.0f s, window %.0f s, apply %.1f s, ingest %.1f s%s%s%s%s\n",
+    printf("seed %llu: %s; %s, %u data centers, inner loop %s, tick %.1f s, scrape %.0f s, window %.0f s, apply %.1f s, ingest %.1f s%s%s%s%s%s\n",
            (unsigned long long)s->seed, s->kind, s->rules.ladder->name, s->spec.n_dcs, s->spec.inner_loop ? "on" : "off", (double)s->tick_ns / 1e9,
            (double)s->spec.scrape_ns / 1e9, (double)s->rules.window_ms / 1e3, (double)s->spec.apply_ns / 1e9, (double)s->spec.ingest_ns / 1e9,
-           s->operators ? ", operators" : "", s->reloads ? ", reloads" : "", s->restarts ? ", restarts" : "", s->clock_steps ? ", clock steps" : "");
+           s->operators ? ", operators" : "", s->reloads ? ", reloads" : "", s->restarts ? ", restarts" : "", s->clock_steps ? ", clock steps" : "", s->tests ? ", load tests" : "");
     for (uint32_t i = 0; i < s->spec.n_faults; i++) {
         const tt_model_fault *f = &s->spec.faults[i];
         printf("  %s x%.2f from %.1f s for %.1f s, service %d, dc %d, instance %d\n", tt_model_fault_name(f->kind), f->amount,
@@ -236,6 +237,20 @@ void scenario_print(const scenario *s) {
 /* ---- running one ---- */
 
 /* What people, deployments and clocks do meanwhile. false: the world can't go on. */
+/* Somebody wants to know what a site carries, at whatever moment. */
+static void test_load(const scenario *s, world *w) {
+    dice d = {s->seed, 4000000 + w->n_ticks * 8};
+    if (w->test_on) {
+        if (chance(&d, 0.004)) world_command(w, TT_CMD_LOAD_TEST_ABORT, w->test);
+        return;
+    }
+    if (!chance(&d, 0.015)) return;
+    tt_load_test_spec spec = {.step = between(&d, 0.02, 0.15), .max = between(&d, 0.15, 0.6), .hold_ns = seconds(&d, 5, 20)};
+    snprintf(spec.service, sizeof spec.service, "%s", s->spec.services[pick(&d, s->spec.n_services)].name);
+    if (chance(&d, 0.7)) snprintf(spec.dc, sizeof spec.dc, "%s", s->spec.dcs[some_dc(s, &d)]);
+    world_load_test(w, &spec);
+}
+
 static bool meddle(const scenario *s, world *w, rules_options *rules, bool clock_steps, int64_t *thaw_at) {
     dice d = {s->seed, 1000000 + w->n_ticks * 16};
     int64_t t = world_elapsed(w);
@@ -252,6 +267,7 @@ static bool meddle(const scenario *s, world *w, rules_options *rules, bool clock
     for (size_t i = 0; i < w->n_loops && i < 4; i++)
         if (chance(&d, 0.05)) world_command(w, chance(&d, 0.8) ? TT_CMD_APPROVE : TT_CMD_REFUSE, w->loops[i].id);
     if (quiet) return true;
+    if (s->tests) test_load(s, w);
     d.n = 1000000 + w->n_ticks * 16 + 13;
     if (s->operators && chance(&d, 0.01)) {
         if (w->n_loops && chance(&d, 0.6))
@@ -337,6 +353,8 @@ void scenario_run(const scenario *s, bool clock_steps, bool verbose, scenario_re
     ret->checks = v.n_checks;
     ret->restarts = w.n_restarts;
     ret->reloads = w.n_reloads;
+    ret->tests = w.n_tests;
+    ret->test_moves = w.n_test_moves;
     ret->hash = w.hash;
     ret->hash_without_stamps = w.hash_without_stamps;
     ret->good = w.good;

@@ -12,7 +12,7 @@ typedef struct {
     rules_options rules;
     int64_t tick_ns, from_ns, until_ns; /* of all that goes wrong */
     bool false_alarm;                   /* nothing is wrong with the mesh: nothing may be done */
-    bool operators, reloads, restarts, clock_steps;
+    bool operators, reloads, restarts, clock_steps, tests;
     const world_watch *watch; /* NULL: nobody looks on */
 } scenario;
 
@@ -24,7 +24,7 @@ void scenario_print(const scenario *s);
 typedef struct {
     char broken[700];
     bool left_to_people; /* the plan's means did not end it: a person was called, and stopped it */
-    uint64_t ticks, actions, checks, restarts, reloads, hash, hash_without_stamps;
+    uint64_t ticks, actions, checks, restarts, reloads, tests, test_moves, hash, hash_without_stamps;
     double good, nothing, wanted;
 } scenario_result;
 

@@ -37,7 +37,7 @@ static void invariants_hold(void **state) {
     (void)state;
     tally by_kind[SCENARIO_KINDS] = {{0}};
     uint64_t of_loop[2] = {0}, worse_of_loop[2] = {0}; /* without and with the inner loop */
-    uint64_t ticks = 0, checks = 0, runs = 0, restarts = 0, reloads = 0, failures = 0;
+    uint64_t ticks = 0, checks = 0, runs = 0, restarts = 0, reloads = 0, tests = 0, test_moves = 0, failures = 0;
     for (uint64_t seed = options.first_seed; ticks < options.ticks; seed++) {
         scenario s;
         scenario_result r;
@@ -48,6 +48,8 @@ static void invariants_hold(void **state) {
         checks += r.checks;
         restarts += r.restarts;
         reloads += r.reloads;
+        tests += r.tests;
+        test_moves += r.test_moves;
         runs++;
         if (r.broken[0]) {
             say_broken(&s, r.broken);
@@ -68,8 +70,9 @@ static void invariants_hold(void **state) {
         if (lost > 0.01 && options.verbose) printf("worse than nothing by %.2f %%: seed %llu\n", 100 * lost, (unsigned long long)seed);
         if (options.one) break;
     }
-    printf("%llu ticks in %llu incidents, %llu checks, %llu restarts, %llu reloads\n", (unsigned long long)ticks, (unsigned long long)runs,
-           (unsigned long long)checks, (unsigned long long)restarts, (unsigned long long)reloads);
+    printf("%llu ticks in %llu incidents, %llu checks, %llu restarts, %llu reloads, %llu load tests with %llu moves\n", (unsigned long long)ticks, (unsigned long long)runs,
+           (unsigned long long)checks, (unsigned long long)restarts, (unsigned long long)reloads, (unsigned long long)tests,
+           (unsigned long long)test_moves);
     printf("%-28s %6s %8s %8s %14s %9s %12s %15s\n", "incident", "runs", "ticks", "actions", "mean gained %", "worst %", "worse > 1 %",
            "left to people");
     for (size_t i = 0; i < SCENARIO_KINDS; i++) {

@@ -133,7 +133,9 @@ static void hear(world *w) {
         tt_event ev = w->out.events[i];
         hash_event(&w->hash, &ev);
         if (w->verbose) say(w, &ev);
-        if (strcmp(ev.kind, "action") == 0) w->n_actions++;
+        bool of_test = strcmp(ev.plan, "load-test") == 0;
+        if (strcmp(ev.kind, "action") == 0) *(of_test ? &w->n_test_moves : &w->n_actions) += 1;
+        if (strcmp(ev.kind, "load_test") == 0 && strcmp(ev.loop, w->test) == 0) w->test_on = !strstr(ev.detail, "\"phase\":\"over\"");
         if (strcmp(ev.kind, "frozen") == 0) w->frozen = true;
         if (strcmp(ev.kind, "unfrozen") == 0) w->frozen = false;
         if (strcmp(ev.kind, "loop_opened") == 0 && w->n_loops < WORLD_LOOPS) {
@@ -229,6 +231,14 @@ void world_command(world *w, tt_command_kind kind, const char *loop_id) {
     if (kind == TT_CMD_ABORT)
         for (size_t i = 0; i < w->n_loops; i++)
             if (strcmp(w->loops[i].id, c->loop) == 0) w->loops[i].aborted = true;
+}
+
+void world_load_test(world *w, const tt_load_test_spec *spec) {
+    if (w->n_commands == WORLD_COMMANDS) return;
+    snprintf(w->test, sizeof w->test, "01J9ZC8Q6W0000000000%06llu", (unsigned long long)++w->n_tests % 1000000);
+    tt_command *c = &w->commands[w->n_commands++];
+    *c = (tt_command){.kind = TT_CMD_LOAD_TEST, .actor = TT_SV("op"), .reason = TT_SV("simulation"), .test = *spec};
+    memcpy(c->loop, w->test, sizeof c->loop);
 }
 
 bool world_anything_in_force(world *w) {

@@ -44,6 +44,9 @@ struct world {
     world_loop loops[WORLD_LOOPS]; /* open ones */
     size_t n_loops;
     uint64_t n_ticks, n_actions, n_restarts, n_reloads;
+    char test[TT_ULID_SIZE]; /* the newest load test; its moves are not counted as actions */
+    bool test_on;
+    uint64_t n_tests, n_test_moves;
     uint64_t hash, hash_without_stamps;
     bool frozen;
     double good, wanted; /* requests, summed over the run */
@@ -59,6 +62,8 @@ void world_run(world *w, int64_t ns);
 bool world_reload(world *w, const char *rules_text);
 bool world_restart(world *w); /* save, parse, restore on a new engine under the next epoch */
 void world_command(world *w, tt_command_kind kind, const char *loop_id);
+/* Asks for a load test, as `n_tests` of this world. */
+void world_load_test(world *w, const tt_load_test_spec *spec);
 bool world_anything_in_force(world *w); /* by a loop: the armed envelope is nobody's action */
 int64_t world_elapsed(const world *w); /* since the model's start */
 /* The same demand and faults with nobody doing anything: requests answered well between two instants since the start. */

@@ -155,7 +155,10 @@ static void the_rest_comes_back(void **state) {
         {.key = "x"}};
     tt_ack acks[] = {
         {.target = {"checkout", "dc-a", ""}, .epoch = 7, .version = 1042, .share = 0.97, .refused = true, .reason = TT_SV("10.0.0.1: too new")}};
-    tt_command commands[] = {{TT_CMD_ABORT, "01J9ZC8Q6W3V2K5M7N8P9Q0R1S", TT_SV("op"), TT_SV("because")}, {.kind = TT_CMD_UNFREEZE}};
+    tt_command commands[] = {
+        {.kind = TT_CMD_ABORT, .loop = "01J9ZC8Q6W3V2K5M7N8P9Q0R1S", .actor = TT_SV("op"), .reason = TT_SV("because")},
+        {.kind = TT_CMD_UNFREEZE},
+        {.kind = TT_CMD_LOAD_TEST, .test = {.service = "checkout", .dc = "dc-a", .step = 0.05, .max = 1.0 / 3, .hold_ns = TT_SECONDS(30)}}};
     static tt_decision decision = {.target = {"checkout", "dc-a", ""}, .epoch = 7, .version = 1042, .expire_after_ms = -1};
     static tt_event event = {.kind = "page", .reason = "a \"reason\"", .detail = "{\"a\":1}"};
     tt_observations obs = {.now = {10},
@@ -166,7 +169,7 @@ static void the_rest_comes_back(void **state) {
                            .alerts = alerts,
                            .n_acks = 1,
                            .acks = acks,
-                           .n_commands = 2,
+                           .n_commands = 3,
                            .commands = commands};
     tt_outcome out = {1, &decision, 1, &event};
     const uint8_t hash[TT_RECORD_HASH_SIZE] = {1, 2, 3, [31] = 9};
@@ -242,7 +245,8 @@ static void the_rest_comes_back(void **state) {
             assert_string_equal(x.tick.obs.alerts[0].key, "fingerprint");
             assert_true(tt_sv_eq(x.tick.obs.alerts[0].name, alerts[0].name) && tt_sv_eq(x.tick.obs.alerts[0].labels[0].value, TT_SV("dc-a")) &&
                         x.tick.obs.alerts[0].firing);
-            assert_int_equal(x.tick.obs.n_commands, 2);
+            assert_int_equal(x.tick.obs.n_commands, 3);
+            assert_memory_equal(&x.tick.obs.commands[2].test, &commands[2].test, sizeof commands[2].test);
             assert_string_equal(x.tick.obs.commands[0].loop, commands[0].loop);
             assert_true(tt_sv_eq(x.tick.obs.commands[0].actor, TT_SV("op")) && tt_sv_eq(x.tick.obs.commands[0].reason, TT_SV("because")));
             assert_int_equal(x.tick.obs.commands[1].kind, TT_CMD_UNFREEZE);
