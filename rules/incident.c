@@ -319,8 +319,10 @@ static const struct {
     {TT_FAULT_RETRIES, 0, 0.95, true}, {TT_FAULT_BLIND, 1, 1, false},      {TT_FAULT_GAPS, 0, 1, true},          {TT_FAULT_NANS, 0, 1, true},
     {TT_FAULT_STALE, 1, 1, false},     {TT_FAULT_LIE, 0, 1, true},         {TT_FAULT_MISREAD, 0, 10, true},      {TT_FAULT_TAKEN, 0, 1, true},
     {TT_FAULT_SILENT, 1, 1, false},    {TT_FAULT_REFUSED, 1, 1, false},    {TT_FAULT_LATE, 0, 600, true},        {TT_FAULT_RIVAL, 1, 600, true},
-    {TT_FAULT_CLOCK, -1e6, 1e6, true},
+    {TT_FAULT_CLOCK, -1e6, 1e6, true}, {TT_FAULT_CALLS, 0, 100, true},
 };
+
+_Static_assert(TT_COUNT(bounds) == TT_FAULT_COUNT, "every kind has its bounds");
 
 static bool needs_instance(tt_model_fault_kind k) {
     return k == TT_FAULT_BAD_INSTANCE || k == TT_FAULT_CANARY || k == TT_FAULT_RESTART;

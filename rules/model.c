@@ -84,7 +84,7 @@ tt_model *tt_model_new(const tt_model_spec *spec, uint64_t seed, tt_time start) 
         tt_model_service *def = &m->spec.services[s];
         if (def->timeout_s <= 0) def->timeout_s = spec->timeout_s;
         m->base_s[s] = def->own_ms / 1000;
-        for (uint32_t k = 0; k < def->n_calls; k++) m->base_s[s] += def->calls[k].per_request * m->base_s[def->calls[k].service];
+        for (uint32_t k = 0; k < def->n_calls; k++) m->base_s[s] += tt_lower(def->calls[k].per_request, 1) * m->base_s[def->calls[k].service];
     }
     if (m->spec.attempts > TT_MODEL_ATTEMPTS) m->spec.attempts = TT_MODEL_ATTEMPTS;
     for (uint32_t s = 0; s < spec->n_services; s++)
@@ -323,9 +323,9 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
             for (uint32_t p = 0; p < m->spec.n_priorities; p++) v.refused[p] = kept * v.refused[p] + 1 - kept, v.ok[p] *= kept;
             waits *= kept;
         }
-        calls_s += c.made[k] * waits;
-        if (call->optional) { /* waited for as long as the others, and worth what the last level is where it fails */
-            ok_s += c.made[k] * waits;
+        calls_s += share * waits; /* those of one request go out together */
+        if (call->optional) {     /* waited for as long as the others, and worth what the last level is where it fails */
+            ok_s += share * waits;
             double lost = 0;
             for (uint32_t p = 0; p < m->spec.n_priorities; p++) lost += m->spec.mix[p] * (1 - v.ok[p]);
             for (uint32_t l = TT_MODEL_LEVELS; l-- > 0;)
@@ -334,7 +334,7 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
                     break;
                 }
         } else {
-            ok_s += c.made[k] * v.ok_latency_s;
+            ok_s += share * v.ok_latency_s;
             c.value *= v.value;
             for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
                 c.refused[p] += c.ok[p] * share * v.refused[p];

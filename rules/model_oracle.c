@@ -44,14 +44,15 @@ static means means_of(const tt_model *m, uint32_t dc, double level) {
         ok[s] = (1 - ill->errors) * (1 - ill->hang);
         for (uint32_t k = 0; k < def->n_calls; k++) {
             const tt_model_call *c = &def->calls[k];
-            made[s][k] = c->per_request * (m->n_active ? tt_model_amount(m, TT_FAULT_CALLS, (int)s, (int)dc, -1) : 1);
+            double chatty = m->n_active ? tt_model_amount(m, TT_FAULT_CALLS, (int)s, (int)dc, -1) : 1;
+            made[s][k] = c->per_request * (m->oracle ? tt_lower(chatty, 1) : chatty); /* which it keeps to what is usual */
             if (c->optional) {
                 tt_model_degraded left = tt_model_degrade(c, at);
                 made[s][k] *= left.made;
                 own[s] *= left.cost;
             } else
                 ok[s] *= 1 - tt_lower(made[s][k], 1) * (1 - ok[c->service]);
-            calls_s += made[s][k] * hold[c->service];
+            calls_s += tt_lower(made[s][k], 1) * hold[c->service];
         }
         hold[s] = (1 - ill->hang) * (own[s] + calls_s) + ill->hang * def->timeout_s;
         if (def->homed) { /* shared by all: the best of its places answers for it */
@@ -196,6 +197,10 @@ void tt_model_oracle_step(tt_model *m) {
                 if (tt_model_amount(m, TT_FAULT_BAD_INSTANCE, (int)s, (int)d, (int)i) > 0 ||
                     tt_model_amount(m, TT_FAULT_CANARY, (int)s, (int)d, (int)i) > 0)
                     t->ejected |= 1u << i;
+            for (uint32_t c = 0; m->n_active && c < s; c++) {
+                double chatty = tt_model_amount(m, TT_FAULT_CALLS, (int)c, (int)d, -1);
+                t->isolate[c] = chatty > 1 ? 1 - 1 / chatty : 0;
+            }
             double own = spec->services[s].own_ms / 1000 * m->ill[s][d].slow;
             flush(m, &m->site[s][d], spec->services[s].timeout_s - own);
             sum += rps[d] = site_rps(m, s, d, own, own) * (1 - m->ill[s][d].errors) * (1 - m->ill[s][d].hang);
