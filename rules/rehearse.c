@@ -217,7 +217,8 @@ void tt_rehearsal_free(tt_rehearsal *r) {
 
 /* control.md, section 3. A second is in breach where the run gives less than `floor` of what the oracle gives. */
 static bool within(const tt_rehearsal_second *s, const tt_rehearsal_second *o, double floor) {
-    bool failing = s->admitted > 1e-3F && s->failed > 0.05F * s->admitted;
+    /* What the oracle can't help is no breach: where everything fails everywhere, there is nothing to mitigate. */
+    bool failing = s->admitted > 1e-3F && s->failed > 0.05F * s->admitted && !(o->admitted > 1e-3F && o->failed > 0.05F * o->admitted);
     return s->good >= floor * o->good && s->good_high >= floor * o->good_high && !failing;
 }
 

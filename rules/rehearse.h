@@ -78,7 +78,7 @@ typedef struct {
     double oracle_share; /* (run - nothing) / (oracle - nothing); NAN where doing nothing loses less than 0.5 % of what is wanted */
     double normalized_loss_num, normalized_loss_den; /* sums to NL over runs: oracle - run, oracle - nothing */
     double time_to_mitigate_s;       /* first violation to 10 s within: goodput, all and highest priority, >= 85 % of the oracle's, < 5 % of admitted
-                                        failing; NAN: never; 0: no violation */
+                                        failing where the oracle's don't; NAN: never; 0: no violation */
     double time_to_settle_s;         /* first violation to 60 s at >= 88 % */
     double needless_drop_ratio;      /* dropped while capacity was free / wanted */
     double high_priority_loss_ratio; /* oracle's - run's of the highest priority / wanted of it */

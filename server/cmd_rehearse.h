@@ -24,6 +24,18 @@ const tt_doc *tt_rehearse_plans(tt_arena *arena, const char *name, tt_err *err);
 void tt_rehearse_errors(const tt_err *errs, size_t n); /* on stderr, one a line */
 bool tt_rehearse_write(const char *path, const tt_buf *b); /* "-": stdout; false: told */
 
+typedef struct {
+    bool suite;                   /* every built-in incident */
+    const tt_cli_list *incidents; /* names of built-in ones, or paths */
+    bool told;                    /* one run of one incident: with its story */
+    const char *controllers;      /* as given; NULL: all */
+    bool mesh[2];                 /* without, with the inner loop */
+    uint64_t seed;
+    uint32_t n_seeds, n_jobs;
+} tt_rehearse_suite_options;
+
+int tt_rehearse_suite(const tt_rehearse_common *c, const tt_rehearse_suite_options *o);
+int tt_rehearse_list(bool json);
 int tt_rehearse_plant(const tt_rehearse_common *c, const char *command, int64_t timeout_ns, uint64_t seed);
 
 #endif

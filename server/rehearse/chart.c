@@ -124,15 +124,27 @@ void tt_chart_at(tt_chart *c, double seconds) {
     c->at[c->n++] = seconds;
 }
 
-void tt_chart_put(tt_chart *c, int at, double value) {
-    if (at < 0 || c->failed || !c->n) return;
+int tt_chart_place(const tt_chart *c, int at) {
+    int place = 0;
+    for (int i = 0; i < at; i++) place += c->lines[i].panel == c->lines[at].panel;
+    return place;
+}
+
+size_t tt_chart_columns(const tt_chart *c) { return c->n; }
+
+void tt_chart_set(tt_chart *c, int at, size_t column, double value) {
+    if (at < 0 || c->failed || column >= c->n) return;
     line *l = &c->lines[at];
     if (!l->v && !(l->v = malloc(c->cap * sizeof *l->v))) {
         c->failed = true;
         return;
     }
-    while (l->n < c->n) l->v[l->n++] = (float)NAN;
-    l->v[c->n - 1] = isfinite(value) ? (float)value : (float)NAN;
+    while (l->n <= column) l->v[l->n++] = (float)NAN;
+    l->v[column] = isfinite(value) ? (float)value : (float)NAN;
+}
+
+void tt_chart_put(tt_chart *c, int at, double value) {
+    if (c->n) tt_chart_set(c, at, c->n - 1, value);
 }
 
 static int name_in(char names[][NAME], int *n, int max, const char *name) {

@@ -19,6 +19,9 @@ int tt_chart_line(tt_chart *c, int panel, const char *name, int ink, int dashes)
 /* Samples come in order of time: one column, then values for it. A line without a value there has a gap. */
 void tt_chart_at(tt_chart *c, double seconds);
 void tt_chart_put(tt_chart *c, int line, double value); /* NAN: a gap; line -1 is ignored */
+void tt_chart_set(tt_chart *c, int line, size_t column, double value); /* an earlier column, counted from 0 */
+int tt_chart_place(const tt_chart *c, int line); /* which of its panel it is, from 0 */
+size_t tt_chart_columns(const tt_chart *c);
 /* A stretch of a named lane; `kind` says what it is, and its `ink` is that of the first stretch of its kind. A stretch of the same kind that ends where this one
  * begins is made longer. */
 void tt_chart_span(tt_chart *c, const char *lane, const char *kind, int ink, double from, double to);

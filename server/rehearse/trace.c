@@ -191,6 +191,16 @@ static void draw_shares(tt_trace *t, const tt_rules *r, const char *service, con
     draw(t->chart, tt_chart_panel(t->chart, "Share of the traffic", "%", TT_CHART_STEPS, 100), name, place_of(r, service, dc), 100 * share);
 }
 
+/* What is there or not: a line at its own height while it is. */
+static void in_force(tt_chart *c, const tt_decision *d, const tt_act *a) {
+    char name[160];
+    const char *const words[] = {[TT_ACT_EJECT] = "eject", [TT_ACT_RETRY] = "retry budget", [TT_ACT_TIMEOUT] = "time-out", [TT_ACT_HEDGE] = "no hedging"};
+    int panel = tt_chart_panel(c, "Other actions", "in force", TT_CHART_STEPS, 8);
+    snprintf(name, sizeof name, "%s %.60s", words[a->kind], a->kind == TT_ACT_EJECT ? a->name : d->target.dc[0] ? d->target.dc : d->target.service);
+    int line = tt_chart_line(c, panel, name, -1, 0);
+    tt_chart_put(c, line, 1 + tt_chart_place(c, line));
+}
+
 static void draw_decision(tt_trace *t, const tt_rules *r, const tt_decision *d) {
     tt_chart *c = t->chart;
     char name[160];
@@ -216,9 +226,23 @@ static void draw_decision(tt_trace *t, const tt_rules *r, const tt_decision *d) 
             weights = true;
             for (uint32_t k = 0; k < d->n_names; k++) draw_shares(t, r, service, d->names[k], d->shares[k]);
             break;
-        default:
-            snprintf(name, sizeof name, "%.20s %.60s", a->kind == TT_ACT_EJECT ? "eject" : "other", a->name);
-            tt_chart_put(c, tt_chart_line(c, tt_chart_panel(c, "Other actions", "in force", TT_CHART_STEPS, 1), name, -1, 0), 1);
+        case TT_ACT_CONCURRENCY:
+            snprintf(name, sizeof name, "%.40s@%.40s%s", service, dc, d->armed ? ", armed" : "");
+            draw(c, tt_chart_panel(c, "Requests in flight, caps", "requests", TT_CHART_STEPS, 0), name, place, a->value);
+            break;
+        case TT_ACT_VERSION:
+            snprintf(name, sizeof name, "%.40s %.40s", service, a->name);
+            tt_chart_put(c, tt_chart_line(c, tt_chart_panel(c, "Share of versions", "%", TT_CHART_STEPS, 100), name, -1, 0), 100 * a->value);
+            break;
+        case TT_ACT_ISOLATE:
+            snprintf(name, sizeof name, "isolate %.40s", a->name);
+            tt_chart_put(c, tt_chart_line(c, tt_chart_panel(c, "Drop ratios", "%", TT_CHART_STEPS, 100), name, -1, 0), 100 * a->value);
+            break;
+        case TT_ACT_EJECT:
+        case TT_ACT_RETRY:
+        case TT_ACT_TIMEOUT:
+        case TT_ACT_HEDGE:
+            in_force(c, d, a);
             break;
         }
     }
@@ -228,11 +252,15 @@ static void draw_decision(tt_trace *t, const tt_rules *r, const tt_decision *d) 
         draw_shares(t, r, service, r->services[s].dcs[k].name.p, r->services[s].dcs[k].weight);
 }
 
+void tt_trace_still(tt_trace *t, const tt_rules *rules) {
+    for (size_t i = 0; i < t->n_in_force; i++) draw_decision(t, rules, &t->in_force[i]);
+}
+
 void tt_trace_tick(tt_trace *t, double seconds, const tt_rules *rules, const tt_outcome *outcome) {
     for (size_t i = 0; i < outcome->n_events; i++)
         if (strncmp(outcome->events[i].kind, "loop_", 5) == 0) hear_loop(t, seconds, &outcome->events[i]);
     for (size_t i = 0; i < outcome->n_decisions; i++) take_decision(t, &outcome->decisions[i]);
-    for (size_t i = 0; i < t->n_in_force; i++) draw_decision(t, rules, &t->in_force[i]);
+    tt_trace_still(t, rules);
 }
 
 void tt_trace_end(tt_trace *t, double seconds) {
