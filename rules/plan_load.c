@@ -225,6 +225,8 @@ static bool query_window(tt_sv q, int64_t *ret_ns, size_t *ret_at) {
     return true;
 }
 
+enum { QUERY_MAX = 32768 };
+
 static void load_signal(tt_load *l, const tt_doc *item) {
     tt_rules *r = l->r;
     const tt_doc *name = NULL, *query = NULL, *reports = NULL, *every = NULL, *max_age = NULL, *window = NULL, *across = NULL, *labels = NULL;
@@ -245,7 +247,8 @@ static void load_signal(tt_load *l, const tt_doc *item) {
     if (query && reports) tt_load_fail(l, TT_EVALUE, reports, "a signal has query or reports, not both: leave one out");
     if (!query && !reports)
         tt_load_fail(l, TT_EMISSING, item, "a signal needs a query, or reports: offered_rps and so on for what the mesh reports itself");
-    tt_get_text(l, query, "query", "rate(http_requests_total[30s])", &s.query);
+    if (tt_get_text(l, query, "query", "rate(http_requests_total[30s])", &s.query) && s.query.n > QUERY_MAX)
+        tt_load_fail(l, TT_ELIMIT, query, "the query has %zu bytes, at most %d: record its parts as rules in Prometheus", s.query.n, QUERY_MAX);
     size_t figure = 0;
     if (reports && tt_get_choice(l, reports, "reports", report_names, TT_COUNT(report_names), &figure)) s.reports = tt_sv_of(report_names[figure]);
     if (reports && labels)

@@ -109,6 +109,10 @@ static bool runs_away(const contexts *c, const tt_pattern *p, tt_sv text, char s
 
 static tt_pattern *compile(void *ctx, tt_sv text, tt_err *err) {
     const contexts *c = ctx;
+    if (text.n > TT_PATTERN_MAX_BYTES) {
+        tt_fail(err, TT_ELIMIT, "%zu bytes, a pattern has at most %d", text.n, TT_PATTERN_MAX_BYTES);
+        return NULL;
+    }
     tt_pattern *p = calloc(1, sizeof(*p));
     if (!p) {
         tt_fail(err, TT_ENOMEM, "memory is out");

@@ -269,6 +269,58 @@ static void crossed(void **state) {
            "no services are declared");
 }
 
+/* Where a number, a duration or a share belongs, nothing else is taken for one. */
+static void no_numbers(void **state) {
+    (void)state;
+    static const char *const not_numbers[] = {".nan",   ".NaN", ".inf",  "-.inf",    "nan", "inf", "Infinity", "1e999",
+                                              "-1e999", "0x10", "1_000", "\xD9\xA3", "+",   "1e",  "--1",      "1 2"};
+    /* the value in its place */
+    static const char *const places[] = {"capacity_rps: 140",       "weight: 60%", "every: 5s", "max: 80%", "levels: 2", "gain: [1.14", "step: 20%",
+                                         "max_concurrent_loops: 7", "for: 10s",    "share: 50%"};
+    for (size_t i = 0; i < TT_COUNT(places); i++)
+        for (size_t k = 0; k < TT_COUNT(not_numbers); k++) {
+            char with[200];
+            size_t head = strcspn(places[i], " ") + 1;
+            head += places[i][head] == '[';
+            snprintf(with, sizeof(with), "%.*s@%s", (int)head, places[i], not_numbers[k]);
+            char *text = replaced(good_text, places[i], with);
+            expect(with, text, "");
+            free(text);
+        }
+}
+
+/* A scalar as long as a file may be: one problem, where it stands, and no more of it shown than helps. */
+static void huge(void **state) {
+    (void)state;
+    static const struct {
+        const char *before, *after, *says;
+    } rows[] = {
+        {"signals: [{name: @", ", query: q}]\n", "a name has at most 127"},
+        {"signals: [{name: x, query: @", "}]\n", "at most 32768: record its parts"},
+        {"signals: [{name: x, query: q, every: @", "}]\n", "is not a duration"},
+        {"signals: [{name: x, query: q}]\nanomalies: [{name: y, when: @", "}]\n", "longer than 4096 bytes"},
+        {"anomalies: [{name: y, alert: {name: @", "}}]\n", "at most 127 are compared"},
+        {"anomalies: [{name: y, alert: {name: /@", "/}}]\n", "1000000 bytes, a pattern has at most 1024"},
+        {"anomalies: [{name: y, alert: {labels: {@", ": x}}}]\n", ""},
+        {"guardrails: {max_concurrent_loops: @", "}\n", "is not a whole number"},
+        {"guardrails: {@", ": 1}\n", "unknown key"},
+        {"guardrails: {max_capacity_removed: @", "%}\n", "is not a share"},
+        {"@", ": 1\n", "unknown key"},
+    };
+    enum { LONG = 1000000 };
+    static char many[LONG + 1];
+    memset(many, 'a', LONG);
+    for (size_t i = 0; i < TT_COUNT(rows); i++) {
+        size_t size = LONG + 300;
+        char *text = malloc(size);
+        /* A key of YAML itself is at most 1024 bytes without its "?". */
+        bool key = rows[i].after[0] == ':';
+        snprintf(text, size, "%s%.*s%s", rows[i].before, key ? 1000 : LONG, many, rows[i].after);
+        expect(rows[i].before, text, rows[i].says);
+        free(text);
+    }
+}
+
 /* What is fine by itself and contradicts something else. */
 static void contradictions(void **state) {
     (void)state;
@@ -478,6 +530,7 @@ int main(void) {
         cmocka_unit_test(anomalies),      cmocka_unit_test(variables),
         cmocka_unit_test(plans),          cmocka_unit_test(crossed),
         cmocka_unit_test(over_files),     cmocka_unit_test(contradictions),
+        cmocka_unit_test(no_numbers),     cmocka_unit_test(huge),
         cmocka_unit_test(all_at_once),    cmocka_unit_test(no_room_for_errors),
         cmocka_unit_test(laws),           cmocka_unit_test(beside_the_ladder),
     };

@@ -109,6 +109,37 @@ static void refusals(void **state) {
     }
 }
 
+/* What no text is: bytes that a C string can't hold either. */
+static void bytes(void **state) {
+    (void)state;
+    static const struct {
+        const char *in;
+        size_t n;
+        uint32_t line, column;
+    } rows[] = {
+        {"a: 1\nb: x\0y\n", 12, 2, 5}, /* NUL in a scalar */
+        {"\0", 1, 1, 1},
+        {"a: 1\n\0\0\0", 8, 2, 1},
+        {"a: \xC3\n", 5, 1, 5},             /* a character cut short */
+        {"a: \xC0\xAF\n", 6, 1, 4},         /* the long form of "/" */
+        {"a: \xED\xA0\x80\n", 7, 1, 4},     /* half of a surrogate pair */
+        {"a: \xF4\x90\x80\x80\n", 8, 1, 4}, /* beyond Unicode */
+        {"a: 1\nb: [x, \x7F]\n", 14, 2, 8}, /* DEL */
+        {"\xFE\xFF\0a\0:", 6, 1, 1},        /* UTF-16 */
+        {"\xFF\xFE"
+         "a\0:\0",
+         6, 1, 1},
+    };
+    for (size_t i = 0; i < TT_COUNT(rows); i++) {
+        tt_arena *arena = tt_arena_new();
+        tt_err err = {0};
+        if (tt_yaml_parse(arena, "t.yaml", (tt_sv){rows[i].in, rows[i].n}, NULL, &err)) ROW_FAIL(rows[i].in, "row %zu was taken", i);
+        if (err.line != rows[i].line || err.column != rows[i].column || !err.text[0])
+            ROW_FAIL(rows[i].in, "row %zu: %u:%u: %s", i, err.line, err.column, err.text);
+        tt_arena_free(arena);
+    }
+}
+
 static const tt_doc *parse(tt_arena *arena, const tt_buf *b, const tt_yaml_limits *limits, tt_err *err) {
     return tt_yaml_parse(arena, "big", (tt_sv){b->p, b->n}, limits, err);
 }
@@ -216,6 +247,7 @@ static void places(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(trees), cmocka_unit_test(refusals), cmocka_unit_test(ceilings), cmocka_unit_test(places)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(trees), cmocka_unit_test(refusals), cmocka_unit_test(bytes), cmocka_unit_test(ceilings),
+                                       cmocka_unit_test(places)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
