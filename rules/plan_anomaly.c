@@ -435,7 +435,7 @@ void tt_load_anomaly(tt_load *l, const tt_doc *item) {
         tt_anomaly_release(r->matcher, &a);
         return;
     }
-    if (l->total == before) {
+    if (l->total == before && !l->signals_unsure) { /* else its signal may be none that was read */
         say_what(l, &a);
         remember(l, item, &a);
     }
