@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { EVENTS_KEPT = 256 };
+
 void tt_engine_config_default(tt_engine_config *c) {
     *c = (tt_engine_config){.max_series = 100000,
                             .max_loops = 10000,
@@ -63,7 +65,7 @@ void tt_engine_free(tt_engine *e) {
     for (uint32_t i = 0; e->anomalies && i < e->n_anomalies; i++)
         if (e->anomalies[i].used) tt_labels_free(&e->anomalies[i].labels);
     for (uint32_t i = 0; e->loops && i < e->n_loops; i++) {
-        free(e->loops[i].history);
+        tt_loop_forget_history(&e->loops[i]);
         free(e->loops[i].not_chosen);
     }
     free(e->anomalies);
@@ -136,7 +138,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
         l->plan = NULL;
         for (size_t k = 0; k < rules->n_plans; k++)
             if (tt_sv_eq(rules->plans[k].name, tt_sv_of(l->plan_name)) && rules->plans[k].hash == l->plan_hash) l->plan = &rules->plans[k];
-        l->n_history = l->head_history = 0; /* its channels may be others now */
+        tt_loop_forget_history(l); /* its channels may be others now */
     }
     tt_loops_gather(e);
     tt_load_test_rules_changed(e);
@@ -149,8 +151,17 @@ void tt_engine_set_timing(tt_engine *e, int64_t scrape_ns, int64_t ingest_ns, in
     if (apply_ns > 0) e->cfg.apply_ns = apply_ns;
 }
 
-void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
+/* One tick that told thousands is no reason to keep the memory of as many. */
+static void begin_events(tt_engine *e) {
+    tt_event *fresh = e->n_events > EVENTS_KEPT ? calloc(e->cfg.max_events, sizeof *fresh) : NULL;
     e->n_events = 0;
+    if (!fresh) return;
+    free(e->events);
+    e->events = fresh;
+}
+
+void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
+    begin_events(e);
     e->n_out = 0;
     if (e->started) e->tick_ns = obs->now.ns > e->now.ns ? tt_since(obs->now, e->now) : 0;
     if (obs->now.ns > e->now.ns || !e->started) e->now = obs->now;

@@ -7,7 +7,9 @@
 #include "track.h"
 
 enum {
-    TT_HISTORY_MAX = 600,
+    TT_HISTORY_CHUNK = 60,
+    TT_HISTORY_CHUNKS = 10,
+    TT_HISTORY_MAX = TT_HISTORY_CHUNK * TT_HISTORY_CHUNKS,
     TT_CHANNELS_MAX = 16,
     TT_MATCHES_MAX = 4,       /* plans that answer one anomaly instance */
     TT_NOT_CHOSEN_MAX = 8,    /* remembered by a loop */
@@ -368,8 +370,8 @@ typedef struct {
     tt_side sides[TT_SIDES]; /* by step kind less TT_STEP_RETRY */
     tt_time sides_judged_at; /* sample time last looked at for them */
     /* history */
-    char *history; /* cap_history rows, each with n_channels */
-    uint32_t n_history, cap_history, head_history, n_channels;
+    char *history[TT_HISTORY_CHUNKS]; /* of TT_HISTORY_CHUNK rows, each with n_channels; in pieces, because growing one block leaves holes */
+    uint32_t n_history, head_history, n_channels;
     tt_not_chosen *not_chosen; /* n_not_chosen */
     uint32_t n_not_chosen;
 } tt_loop;
@@ -661,6 +663,7 @@ bool tt_loop_may_act(const tt_engine *e, const tt_loop *l);
 bool tt_loop_is_open(const tt_loop *l);
 tt_where tt_loop_where(const tt_loop *l);
 void tt_loop_sample(tt_engine *e, tt_loop *l);
+void tt_loop_forget_history(tt_loop *l);
 /* The i-th tick of its history, oldest first: v has room for n channels, those it has not become NAN. */
 void tt_loop_history(const tt_loop *l, uint32_t i, int64_t *ret_wall_ms, tt_phase *ret_phase, float v[], int n);
 tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l);

@@ -105,7 +105,7 @@ static tt_loop *new_loop(tt_engine *e, const tt_target *target) {
         return NULL; /* a place was lost when memory was out */
     else
         e->n_loops++;
-    free(l->history);
+    tt_loop_forget_history(l);
     free(l->not_chosen);
     memset(l, 0, sizeof *l);
     make_ulid(e, l->id);
@@ -477,30 +477,30 @@ int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANN
 
 static size_t row_bytes(uint32_t n_channels) { return sizeof(tt_history) + n_channels * sizeof(float); }
 
+static char *row_of(const tt_loop *l, uint32_t i) { return l->history[i / TT_HISTORY_CHUNK] + i % TT_HISTORY_CHUNK * row_bytes(l->n_channels); }
+
+void tt_loop_forget_history(tt_loop *l) {
+    for (int i = 0; i < TT_HISTORY_CHUNKS; i++) {
+        free(l->history[i]);
+        l->history[i] = NULL;
+    }
+    l->n_history = l->head_history = 0;
+}
+
 static char *new_row(tt_loop *l, uint32_t n_channels) {
-    if (l->n_history == 0 && l->n_channels != n_channels) {
-        free(l->history);
-        l->history = NULL;
-        l->cap_history = 0;
-        l->n_channels = n_channels;
+    if (l->n_history == 0) l->n_channels = n_channels;
+    if (l->n_history == TT_HISTORY_MAX) {
+        char *oldest = row_of(l, l->head_history);
+        l->head_history = (l->head_history + 1) % TT_HISTORY_MAX;
+        return oldest;
     }
-    size_t bytes = row_bytes(l->n_channels);
-    if (l->n_history == l->cap_history && l->cap_history < TT_HISTORY_MAX) {
-        uint32_t cap = l->cap_history ? l->cap_history * 2 : 32;
-        if (cap > TT_HISTORY_MAX) cap = TT_HISTORY_MAX;
-        char *grown = realloc(l->history, cap * bytes);
-        if (!grown) return NULL;
-        l->history = grown;
-        l->cap_history = cap;
-    }
-    if (l->n_history < l->cap_history) return l->history + l->n_history++ * bytes;
-    char *row = l->history + l->head_history * bytes;
-    l->head_history = (l->head_history + 1) % l->cap_history;
-    return row;
+    char **chunk = &l->history[l->n_history / TT_HISTORY_CHUNK];
+    if (!*chunk) *chunk = malloc(TT_HISTORY_CHUNK * row_bytes(l->n_channels));
+    return *chunk ? row_of(l, l->n_history++) : NULL;
 }
 
 void tt_loop_history(const tt_loop *l, uint32_t i, int64_t *ret_wall_ms, tt_phase *ret_phase, float v[], int n) {
-    const char *row = l->history + (l->head_history + i) % l->n_history * row_bytes(l->n_channels);
+    const char *row = row_of(l, (l->head_history + i) % l->n_history);
     tt_history h;
     memcpy(&h, row, sizeof h);
     *ret_wall_ms = (int64_t)((uint64_t)(h.phase_and_high >> 8) << 32 | h.low);

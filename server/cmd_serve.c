@@ -1,4 +1,5 @@
 /* trimtab serve: options to tt_serve_options. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,14 @@ static bool read_listen(const char *text, char *host, size_t size, uint16_t *ret
     snprintf(host, size, "%.*s", n ? (int)n : 9, n ? text : "127.0.0.1");
     *ret_port = (uint16_t)number;
     return true;
+}
+
+/* Large blocks go back to the system when they are freed. Left to itself malloc keeps ever larger ones once one has been freed, and a moment in which a
+ * thousand loops opened would be held for good. */
+static void give_back_large_blocks(void) {
+#ifdef M_MMAP_THRESHOLD
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
 }
 
 int tt_cmd_serve(int argc, char **argv) {
@@ -118,5 +127,6 @@ int tt_cmd_serve(int argc, char **argv) {
         return tt_cli_wrong(&cli, "--log-level \"%s\" is none of debug, info, warn, error", level);
     if (prometheus && strncmp(prometheus, "http://", 7) != 0 && strncmp(prometheus, "https://", 8) != 0)
         return tt_cli_wrong(&cli, "--prometheus \"%s\" is no URL: write it like http://127.0.0.1:9090", prometheus);
+    give_back_large_blocks();
     return tt_serve(&o);
 }

@@ -1,6 +1,7 @@
 /* What a tick of the engine costs, and how that grows. Each size runs in a process of its own, pinned to one core, after a warm-up; the figure is the
  * median over rounds. Beside each tick the same measurements are copied once with memcpy: the ratio of the two means something on another machine,
  * the milliseconds only on this one. Never part of a test. */
+#include <malloc.h>
 #include <math.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -411,6 +412,7 @@ int main(int argc, char **argv) {
         CPU_SET(cpu, &set);
         if (sched_setaffinity(0, sizeof set, &set) != 0) fprintf(stderr, "engine_bench: not pinned\n");
     }
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20); /* as the daemon does */
     double load[3] = {0};
     (void)getloadavg(load, 3);
     printf("one core, median of %d ticks; load average before: %.2f\n", rounds, load[0]);
