@@ -86,7 +86,7 @@ void tt_engine_free(tt_engine *e) {
     free(e->events);
     free(e->records);
     free(e->groups);
-    free(e->sites);
+    tt_sites_free(e->sites, e->n_sites);
     free(e->callers);
     free(e);
 }
@@ -110,12 +110,12 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     tt_index by_name = {0};
     if (!tt_sites_enlist(e, &by_name, rules, sites, n)) {
         free(groups);
-        free(sites);
+        tt_sites_free(sites, n);
         return;
     }
     tt_sites_delist(e, &e->sites_by_name, e->sites, e->n_sites);
     free(e->groups);
-    free(e->sites);
+    tt_sites_free(e->sites, e->n_sites);
     e->sites_by_name = by_name;
     e->groups = groups;
     e->sites = sites;

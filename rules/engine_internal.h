@@ -211,8 +211,8 @@ typedef struct {
     uint32_t service, dc;
     uint32_t next_of_loop; /* tt_loop_sites: 1 + index, 0 ends */
     uint32_t n_closure;
-    uint32_t closure[TT_CLOSURE_MAX];
-    uint32_t place[TT_CLOSURE_MAX];     /* of each of them at this dc, held */
+    uint32_t *closure; /* this one and those it calls, directly or not; the arrays below are as long */
+    uint32_t *place;   /* of each of them at this dc, held */
     tt_load load;
     tt_time judged_at;        /* sample time last looked at by the law */
     tt_time looked_at;        /* tick in which it did */
@@ -224,10 +224,10 @@ typedef struct {
     double utilization_worth; /* true capacity over what utilization says, as a load test found it; 0: not known */
     double latency_base_ms;
     uint32_t base_samples;
-    double flow_base[TT_CLOSURE_MAX];   /* completed/arrived */
-    double calls_per[TT_CLOSURE_MAX];   /* arrivals here per admitted request */
-    double latency_dep_base[TT_CLOSURE_MAX];
-    double latency_p99_base[TT_CLOSURE_MAX]; /* actions.c, as the next two */
+    double *flow_base;         /* completed/arrived */
+    double *calls_per;         /* arrivals here per admitted request */
+    double *latency_dep_base;
+    double *latency_p99_base; /* actions.c, as the next two */
     uint32_t first_caller;    /* 1 + index in tt_engine.callers; 0: none known */
     tt_time sides_learned_at;
 
@@ -620,6 +620,7 @@ tt_group *tt_loop_groups(const tt_engine *e, const tt_loop *l, const tt_group *a
 
 /* ---- site.c ---- */
 bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **groups, tt_site **sites, uint32_t *n_sites);
+void tt_sites_free(tt_site *sites, uint32_t n);
 void tt_sites_look(tt_engine *e);
 tt_where tt_site_where(const tt_engine *e, const tt_site *s, uint32_t c); /* of what its closure names c-th: 0, the site itself */
 double tt_home_share(const tt_engine *e, const tt_site *s);

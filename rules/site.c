@@ -14,12 +14,50 @@ static const double learn_max_fail = 0.025, learn_max_refused = 0.005;
 const char *tt_service_cname(const tt_engine *e, uint32_t service) { return e->rules->services[service].name.p; }
 const char *tt_dc_cname(const tt_engine *e, const tt_site *s) { return e->rules->services[s->service].dcs[s->dc].name.p; }
 
-static void closure(const tt_rules *r, uint32_t service, tt_site *s) {
-    for (uint32_t i = 0; i < s->n_closure; i++)
-        if (s->closure[i] == service) return;
-    if (s->n_closure == TT_CLOSURE_MAX) return;
-    s->closure[s->n_closure++] = service;
-    for (size_t i = 0; i < r->services[service].n_calls; i++) closure(r, r->services[service].calls[i], s);
+static void closure(const tt_rules *r, uint32_t service, uint32_t ret[TT_CLOSURE_MAX], uint32_t *n) {
+    for (uint32_t i = 0; i < *n; i++)
+        if (ret[i] == service) return;
+    if (*n == TT_CLOSURE_MAX) return;
+    ret[(*n)++] = service;
+    for (size_t i = 0; i < r->services[service].n_calls; i++) closure(r, r->services[service].calls[i], ret, n);
+}
+
+/* Room for what is kept of each service below: most have few, and TT_CLOSURE_MAX of them would be most of the site. One block, begun by flow_base. */
+static bool take_closure(tt_site *s, const uint32_t services[], uint32_t n) {
+    double *block = calloc(n, 4 * sizeof(double) + 2 * sizeof(uint32_t));
+    if (!block) return false;
+    s->n_closure = n;
+    s->flow_base = block;
+    s->calls_per = block + n;
+    s->latency_dep_base = block + 2 * (size_t)n;
+    s->latency_p99_base = block + 3 * (size_t)n;
+    s->closure = (uint32_t *)(block + 4 * (size_t)n);
+    s->place = s->closure + n;
+    memcpy(s->closure, services, n * sizeof *services);
+    return true;
+}
+
+/* What was there under the old rules goes on, and what was learned of those below if they are the same. */
+static void go_on(const tt_engine *e, const tt_rules *rules, const tt_site *old, tt_site *s) {
+    bool same = old->n_closure == s->n_closure;
+    for (uint32_t c = 0; same && c < s->n_closure; c++) same = tt_sv_eq(e->rules->services[old->closure[c]].name, rules->services[s->closure[c]].name);
+    tt_site fresh = *s;
+    *s = *old;
+    s->service = fresh.service;
+    s->dc = fresh.dc;
+    s->n_closure = fresh.n_closure;
+    s->closure = fresh.closure;
+    s->place = fresh.place;
+    s->flow_base = fresh.flow_base;
+    s->calls_per = fresh.calls_per;
+    s->latency_dep_base = fresh.latency_dep_base;
+    s->latency_p99_base = fresh.latency_p99_base;
+    if (same) memcpy(s->flow_base, old->flow_base, 4 * s->n_closure * sizeof *s->flow_base); /* all four */
+}
+
+void tt_sites_free(tt_site *sites, uint32_t n) {
+    for (uint32_t i = 0; sites && i < n; i++) free(sites[i].flow_base);
+    free(sites);
 }
 
 bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **ret_groups, tt_site **ret_sites, uint32_t *ret_n) {
@@ -41,23 +79,16 @@ bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **ret_groups, 
             s->dc = k;
             s->loop = -1;
             s->ack_share = 1;
-            closure(rules, i, s);
-            /* What was there under the old rules goes on: same service, same dc, same services below. */
+            uint32_t below[TT_CLOSURE_MAX], n_below = 0;
+            closure(rules, i, below, &n_below);
+            if (!take_closure(s, below, n_below)) {
+                tt_sites_free(sites, n);
+                free(groups);
+                return false;
+            }
             tt_site *old = e->groups ? tt_site_of(e, rules->services[i].name.p, rules->services[i].dcs[k].name.p) : NULL;
             if (!old) continue;
-            bool same = old->n_closure == s->n_closure;
-            for (uint32_t c = 0; same && c < s->n_closure; c++) same = tt_sv_eq(e->rules->services[old->closure[c]].name, rules->services[s->closure[c]].name);
-            tt_site fresh = *s;
-            *s = *old;
-            s->service = fresh.service;
-            s->dc = fresh.dc;
-            s->n_closure = fresh.n_closure;
-            memcpy(s->closure, fresh.closure, sizeof s->closure);
-            if (!same) {
-                memset(s->flow_base, 0, sizeof s->flow_base);
-                memset(s->calls_per, 0, sizeof s->calls_per);
-                memset(s->latency_dep_base, 0, sizeof s->latency_dep_base);
-            }
+            go_on(e, rules, old, s);
             if (k == 0 && e->groups) {
                 const tt_group *g = &e->groups[old->service];
                 groups[i].weights = g->weights && g->n_sites == groups[i].n_sites;
