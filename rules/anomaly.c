@@ -214,7 +214,7 @@ static void step_one(tt_engine *e, uint32_t k, const tt_labels *labels, tt_anoma
     }
     a->value_known = v->value_known;
     a->value = v->value;
-    a->found = v->found;
+    if (d->kind != TT_ANOMALY_WHEN) a->found = v->found;
     if (v->value_known || d->kind == TT_ANOMALY_ABSENT) a->last_sample = v->at;
     switch (a->state) {
     case TT_AN_PENDING:

@@ -560,7 +560,7 @@ typedef struct {
     tt_time at;     /* newest sample that this rests on */
     double value;   /* of the signal that is watched */
     bool value_known;
-    tt_found found;
+    tt_found found; /* of `when`: nothing */
 } tt_verdict;
 /* Any kind but alerts and peers. `wrong`: an anomaly is there already, so nothing usual is learned. `driver` NULL: absence of every series. What the series
  * remembers for it goes on. */

@@ -37,13 +37,14 @@ static bool read_signal(void *ctx, int signal, double *ret) {
     return v.known;
 }
 
-static void judge_when(const tt_engine *e, const tt_anomaly_def *d, const tt_series *driver, tt_verdict *v) {
+static void judge_when(const tt_engine *e, const tt_anomaly_def *d, const tt_series *driver, bool wrong, tt_verdict *v) {
     reader r = {.e = e, .where = tt_series_where(e, driver), .driver = (int)d->signal};
     v->when = tt_expr_eval(d->when, read_signal, &r);
+    v->at = driver->at;
     if (!r.own_seen) r.own = tt_read_signal(e, r.driver, &r.where); /* it stands in a call only */
     v->value_known = r.own.known;
     v->value = r.own.value;
-    v->clear = d->clear ? tt_expr_eval(d->clear, read_signal, &r) : negated(v->when);
+    v->clear = d->clear && wrong ? tt_expr_eval(d->clear, read_signal, &r) : negated(v->when);
     if (v->when == TT_TRUE) v->clear = TT_FALSE;
 }
 
@@ -116,8 +117,12 @@ static void judge_absent(const tt_engine *e, const tt_anomaly_def *d, const tt_s
 
 void tt_trigger_judge(const tt_engine *e, uint32_t anomaly, const tt_series *driver, bool wrong, tt_verdict *ret) {
     const tt_anomaly_def *d = &e->rules->anomalies[anomaly];
-    *ret = (tt_verdict){.when = TT_UNKNOWN, .clear = TT_UNKNOWN};
-    if (driver) {
+    ret->when = ret->clear = TT_UNKNOWN;
+    ret->value_known = false;
+    ret->value = 0;
+    ret->at.ns = 0;
+    if (d->kind != TT_ANOMALY_WHEN) ret->found = (tt_found){.absent_ns = 0}; /* a million times a second it would show */
+    if (driver && d->kind != TT_ANOMALY_WHEN) {
         ret->at = driver->at;
         ret->value_known = tt_series_quality(e, driver) == TT_Q_OK;
         ret->value = driver->value;
@@ -125,7 +130,7 @@ void tt_trigger_judge(const tt_engine *e, uint32_t anomaly, const tt_series *dri
     if (driver && d->track >= 0 && !driver->memory) return; /* memory was out */
     switch (d->kind) {
     case TT_ANOMALY_WHEN:
-        judge_when(e, d, driver, ret);
+        judge_when(e, d, driver, wrong, ret);
         break;
     case TT_ANOMALY_SLO:
         judge_slo(e, d, driver, ret);

@@ -199,6 +199,70 @@ static void bench_series(uint32_t n, result *r) {
     tt_engine_free(e);
 }
 
+/* ---- kinds of anomalies: one signal, one anomaly, what it remembers of every series ---- */
+
+static const struct {
+    const char *name, *anomaly;
+} kinds[] = {
+    {"when", "when: error_ratio > 5%"},
+    {"when, clear", "when: error_ratio > 5%, clear: error_ratio < 2%"},
+    {"change", "when: 'change(error_ratio, 1m) > 5%'"},
+    {"rate", "when: 'rate(error_ratio, 1m) > 5%'"},
+    {"mean", "when: 'mean(error_ratio, 1m) > 5%'"},
+    {"slo", "slo: {objective: 99.9%, errors: error_ratio}"},
+    {"baseline 1d", "baseline: {signal: error_ratio, season: 1d}"},
+    {"baseline 1h", "baseline: {signal: error_ratio}"},
+    {"peers", "peers: {signal: error_ratio, by: dc}"},
+    {"absent", "absent: {signal: error_ratio}"},
+};
+static size_t kind;
+
+static void bench_kind(uint32_t n, result *r) {
+    text t = {0};
+    put(&t, "signals: [{name: error_ratio, query: a, every: 1s}]\nanomalies: [{name: x, %s, for: 10s}]\n", kinds[kind].anomaly);
+    tt_rules *rules = load(&t);
+    tt_engine_config cfg;
+    tt_engine_config_default(&cfg);
+    cfg.max_series = n;
+    tt_engine *e = tt_engine_new(rules, &cfg);
+    if (!e) exit(1);
+    place *places = calloc(n, sizeof *places);
+    feed f;
+    feed_new(&f, n);
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(places[i].service, sizeof places[i].service, "service-%u", i / DCS);
+        snprintf(places[i].dc, sizeof places[i].dc, "dc-%u", i % DCS);
+        feed_series(&f, 0, &places[i], false);
+    }
+    f.polls[f.n_polls++] = (tt_poll){.signal = 0, .answered = true};
+    memcpy(f.copy, f.m, f.n * sizeof *f.m);
+    double before = resident_bytes();
+    double *tick = calloc((size_t)rounds, sizeof *tick), *copy = calloc((size_t)rounds, sizeof *copy);
+    tt_outcome out;
+    for (int k = -75; k < rounds; k++) { /* the warm-up fills what looks a minute back */
+        for (uint32_t i = 0; i < n; i++) f.m[i].value = 0.0005 * noise();
+        tt_observations obs = feed_tick(&f, true);
+        double begin = now_ms();
+        tt_engine_tick(e, &obs, &out);
+        double end = now_ms();
+        if (k < 0) continue;
+        tick[k] = end - begin;
+        copy[k] = copy_ms(&f);
+    }
+    r->bytes = (resident_bytes() - before) / (double)f.n;
+    r->tick_ms = median(tick, rounds);
+    r->copy_ms = median(copy, rounds);
+    r->each = r->tick_ms * 1e6 / (double)f.n;
+    tt_buf b;
+    tt_buf_init(&b, SIZE_MAX / 2);
+    double begin = now_ms();
+    tt_engine_save(e, f.now, &b);
+    r->extra[0] = now_ms() - begin;
+    r->extra[1] = (double)b.n;
+    tt_buf_free(&b);
+    tt_engine_free(e);
+}
+
 /* ---- loops: each with a site of its own, capped; every site has nine fresh samples a tick ---- */
 
 enum { ERROR_RATIO, OFFERED, OK, REFUSED, DROPPED, UTILIZATION, LATENCY, ARRIVED, COMPLETED, SIGNALS };
@@ -391,16 +455,18 @@ static size_t sizes(const char *list, uint32_t ret[8]) {
 }
 
 int main(int argc, char **argv) {
-    const char *series = "1000,10000,100000,1000000", *loops = "1000,10000,100000";
+    const char *series = "1000,10000,100000,1000000", *triggers = "100000", *loops = "1000,10000,100000";
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--series=", 9) == 0)
             series = argv[i] + 9;
+        else if (strncmp(argv[i], "--triggers=", 11) == 0)
+            triggers = argv[i] + 11;
         else if (strncmp(argv[i], "--loops=", 8) == 0)
             loops = argv[i] + 8;
         else if (strncmp(argv[i], "--rounds=", 9) == 0 && atoi(argv[i] + 9) > 0)
             rounds = atoi(argv[i] + 9);
         else {
-            fprintf(stderr, "usage: engine_bench [--series=N,N...] [--loops=N,N...] [--rounds=N]\n");
+            fprintf(stderr, "usage: engine_bench [--series=N,N...] [--triggers=N,N...] [--loops=N,N...] [--rounds=N]\n");
             return 2;
         }
     }
@@ -429,6 +495,15 @@ int main(int argc, char **argv) {
         printf("%9u %7.2f ms %6.0f ns %12.0f %6.2f ms %9.1f %7.2f %7.0f B %6.0f ms\n", size[i], r.tick_ms, r.each, 1e9 / r.each, r.copy_ms,
                r.tick_ms / r.copy_ms, r.each / first, r.bytes, r.extra[0]);
     }
+    n = sizes(triggers, size);
+    if (n)
+        printf("\nkinds of anomalies: every series has a new sample in the tick, one anomaly looks at each\n%13s %9s %10s %9s %9s %9s %9s %12s\n",
+               "kind", "series", "tick", "a series", "memcpy", "x memcpy", "memory", "saved state");
+    for (size_t i = 0; i < n; i++)
+        for (kind = 0; kind < TT_COUNT(kinds); kind++)
+            if (apart(bench_kind, size[i], &r))
+                printf("%13s %9u %7.2f ms %6.0f ns %6.2f ms %9.1f %7.0f B %9.1f MB\n", kinds[kind].name, size[i], r.tick_ms, r.each, r.copy_ms,
+                       r.tick_ms / r.copy_ms, r.bytes, r.extra[1] / 1e6);
     n = sizes(loops, size);
     if (n)
         printf(
