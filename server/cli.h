@@ -47,6 +47,7 @@ int tt_cmd_serve(int argc, char **argv);
 int tt_cmd_check(int argc, char **argv);
 int tt_cmd_backtest(int argc, char **argv);
 int tt_cmd_loops(int argc, char **argv);
+int tt_cmd_capacity(int argc, char **argv);
 int tt_cmd_approve(int argc, char **argv);
 int tt_cmd_freeze(int argc, char **argv);
 int tt_cmd_resume(int argc, char **argv);

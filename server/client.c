@@ -34,6 +34,7 @@ static size_t take(char *p, size_t size, size_t n, void *ctx) {
 
 /* problem+json to its sentence, with each error behind it. */
 static void tell_problem(const tt_client *c) {
+    if (c->quiet) return;
     json_t *root = json_loadb(c->body.p ? c->body.p : "", c->body.n, 0, NULL), *one;
     const char *detail = json_string_value(json_object_get(root, "detail")), *title = json_string_value(json_object_get(root, "title"));
     fprintf(stderr, "trimtab: %s\n", detail ? detail : title ? title : "the daemon refused without saying why");
@@ -47,7 +48,7 @@ static void tell_problem(const tt_client *c) {
 }
 
 static int unreachable(const tt_client *c, const char *why) {
-    fprintf(stderr, "trimtab: no daemon at %s: %s; start one with `trimtab serve`, or name another with --server\n", c->server, why);
+    if (!c->quiet) fprintf(stderr, "trimtab: no daemon at %s: %s; start one with `trimtab serve`, or name another with --server\n", c->server, why);
     return TT_EXIT_UNREACHABLE;
 }
 
@@ -69,7 +70,7 @@ static CURL *prepare(tt_client *c, const char *path, char *url, size_t size, cha
     return e;
 }
 
-int tt_client_call(tt_client *c, const char *path, const char *json) {
+static int send_request(tt_client *c, const char *path, const char *method, const char *json) {
     char url[2048], error[CURL_ERROR_SIZE];
     CURL *e = prepare(c, path, url, sizeof url, error);
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
@@ -86,6 +87,7 @@ int tt_client_call(tt_client *c, const char *path, const char *json) {
         curl_easy_setopt(e, CURLOPT_HTTPHEADER, headers);
         curl_easy_setopt(e, CURLOPT_POSTFIELDS, json);
     }
+    if (method) curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method);
     CURLcode code = curl_easy_perform(e);
     curl_easy_getinfo(e, CURLINFO_RESPONSE_CODE, &c->status);
     curl_easy_cleanup(e);
@@ -94,6 +96,14 @@ int tt_client_call(tt_client *c, const char *path, const char *json) {
     if (c->status < 300) return TT_EXIT_OK;
     tell_problem(c);
     return TT_EXIT_FAILED;
+}
+
+int tt_client_call(tt_client *c, const char *path, const char *json) {
+    return send_request(c, path, NULL, json);
+}
+
+int tt_client_delete(tt_client *c, const char *path) {
+    return send_request(c, path, "DELETE", NULL);
 }
 
 /* ---- server-sent events ---- */

@@ -9,6 +9,7 @@ typedef struct {
     const char *server; /* "http://127.0.0.1:7070" */
     long status;
     tt_buf body;
+    bool quiet; /* what goes wrong is not told on stderr */
 } tt_client;
 
 /* `server` NULL: the default. */
@@ -16,6 +17,8 @@ void tt_client_init(tt_client *c, const char *server);
 void tt_client_free(tt_client *c);
 /* json NULL: GET. Otherwise POST. TT_EXIT_OK with status below 300 and the body; else the exit code, with the reason told on stderr. */
 int tt_client_call(tt_client *c, const char *path, const char *json);
+/* The same with DELETE, without a body. */
+int tt_client_delete(tt_client *c, const char *path);
 /* Reads server-sent events until the connection ends or `each` says false (then TT_EXIT_OK). */
 typedef bool (*tt_client_event)(void *ctx, const char *kind, tt_sv data);
 int tt_client_events(tt_client *c, const char *path, tt_client_event each, void *ctx);

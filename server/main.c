@@ -13,6 +13,7 @@ static const struct {
     {"rehearse", "run plans against a model of the mesh", tt_cmd_rehearse},
     {"backtest", "run plans over Prometheus's past: what would they have done", tt_cmd_backtest},
     {"loops", "list, look at, watch and abort loops", tt_cmd_loops},
+    {"capacity", "show what each site can carry; test it with real traffic", tt_cmd_capacity},
     {"approve", "let a loop that waits for approval act", tt_cmd_approve},
     {"freeze", "pause automation: what is in force stays, nothing new is done", tt_cmd_freeze},
     {"resume", "end the pause", tt_cmd_resume},

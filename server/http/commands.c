@@ -8,9 +8,6 @@
 
 enum { REASON_MAX = 500, RELOAD_ERRS = 32 };
 
-/* Until tokens are there: whoever reaches loopback is the operator. */
-static const char actor[] = "operator (local)";
-
 void tt_post_report(tt_req *r) {
     tt_err err = {0};
     if (tt_board_report(r->h->board, (tt_sv){r->body.p ? r->body.p : "", r->body.n}, (tt_time){tt_now_ns()}, &err)) {
@@ -19,6 +16,17 @@ void tt_post_report(tt_req *r) {
     }
     unsigned status = err.code == TT_ESYNTAX ? 400 : err.code == TT_ENOMEM || err.code == TT_ELIMIT ? 503 : 422;
     tt_reply_errors(r, status, &err, NULL, 1, "the load report was not taken");
+}
+
+bool tt_check_reason(const struct json_t *reason, tt_sv *ret, tt_err *err) {
+    tt_sv text = {json_string_value(reason), json_string_length(reason)};
+    size_t blank = 0;
+    while (blank < text.n && (unsigned char)text.p[blank] <= ' ') blank++;
+    if (!reason) return tt_fail(err, TT_EMISSING, "a reason is needed: it is kept in the journal");
+    if (!json_is_string(reason) || blank == text.n) return tt_fail(err, TT_EVALUE, "the reason must be text, and not blank");
+    if (text.n > REASON_MAX) return tt_fail(err, TT_ELIMIT, "the reason has %zu bytes: at most %d are kept", text.n, REASON_MAX);
+    *ret = text;
+    return true;
 }
 
 /* The reason, which the journal keeps. NULL: answered. */
@@ -34,20 +42,7 @@ static json_t *read_reason(tt_req *r, tt_sv *ret) {
         tt_reply_errors(r, 400, &err, NULL, 1, "the body is not JSON: send {\"reason\": \"why\"}");
         return NULL;
     }
-    const json_t *reason = json_object_get(body, "reason");
-    tt_sv text = {json_string_value(reason), json_string_length(reason)};
-    size_t blank = 0;
-    while (blank < text.n && (unsigned char)text.p[blank] <= ' ') blank++;
-    if (!reason)
-        tt_fail(&err, TT_EMISSING, "a reason is needed: it is kept in the journal");
-    else if (!json_is_string(reason) || blank == text.n)
-        tt_fail(&err, TT_EVALUE, "the reason must be text, and not blank");
-    else if (text.n > REASON_MAX)
-        tt_fail(&err, TT_ELIMIT, "the reason has %zu bytes: at most %d are kept", text.n, REASON_MAX);
-    else {
-        *ret = text;
-        return body;
-    }
+    if (tt_check_reason(json_object_get(body, "reason"), ret, &err)) return body;
     tt_reply_errors(r, 422, &err, &pointer, 1, "say why: send {\"reason\": \"why\"}");
     json_decref(body);
     return NULL;
@@ -93,7 +88,7 @@ static bool loop_allows(tt_req *r, const char *verb) {
 
 void tt_post_command(tt_req *r) {
     tt_command_kind kind = (tt_command_kind)tt_req_route(r)->arg;
-    tt_command cmd = {.kind = kind, .actor = tt_sv_of(actor)};
+    tt_command cmd = {.kind = kind, .actor = TT_SV(TT_HTTP_ACTOR)};
     json_t *body = read_reason(r, &cmd.reason);
     if (!body) return;
     bool of_loop = kind == TT_CMD_ABORT || kind == TT_CMD_APPROVE || kind == TT_CMD_REFUSE;

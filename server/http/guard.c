@@ -1,5 +1,5 @@
 /* A page of any site can make the operator's browser send requests to loopback. Three checks keep it from being more than that: the Host has to
- * be a loopback name (a rebound DNS name is not), a POST has to be JSON (a form can't be), and an Origin has to be ours. */
+ * be a loopback name (a rebound DNS name is not), what is sent has to be JSON (a form can't be), and an Origin has to be ours. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <string.h>

@@ -202,7 +202,13 @@ void tt_stream_free_all(tt_http *h);
 /* One journal row as an Event. */
 void tt_event_from_row(tt_buf *out, uint64_t seq, const tt_store_entry *e);
 
-/* assets.c, resources.c, commands.c, hook.c */
+/* Until tokens are there: whoever reaches loopback is the operator. */
+#define TT_HTTP_ACTOR "operator (local)"
+/* A reason that the journal can keep; NULL: it is missing. */
+struct json_t;
+bool tt_check_reason(const struct json_t *reason, tt_sv *ret, tt_err *err);
+
+/* assets.c, resources.c, commands.c, load_tests.c, hook.c */
 void tt_asset(tt_req *r);
 void tt_get_status(tt_req *r);
 void tt_get_loops(tt_req *r);
@@ -218,6 +224,10 @@ void tt_get_metrics(tt_req *r);
 void tt_post_report(tt_req *r);
 void tt_post_command(tt_req *r);
 void tt_post_reload(tt_req *r);
+void tt_get_load_tests(tt_req *r);
+void tt_get_load_test(tt_req *r);
+void tt_post_load_test(tt_req *r);
+void tt_delete_load_test(tt_req *r);
 void tt_post_alertmanager(tt_req *r);
 
 #endif

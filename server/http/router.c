@@ -20,6 +20,10 @@ const tt_route tt_routes[] = {
     {"GET", "/v1/signals", tt_get_engine_list, HOW_WORKER, false, LIST_SIGNALS},
     {"GET", "/v1/anomalies", tt_get_engine_list, HOW_WORKER, false, LIST_ANOMALIES},
     {"GET", "/v1/capacity", tt_get_engine_list, HOW_WORKER, false, LIST_CAPACITY},
+    {"GET", "/v1/load-tests", tt_get_load_tests, HOW_WORKER, false, 0},
+    {"POST", "/v1/load-tests", tt_post_load_test, HOW_WORKER, false, 0},
+    {"GET", "/v1/load-tests/{id}", tt_get_load_test, HOW_WORKER, false, 0},
+    {"DELETE", "/v1/load-tests/{id}", tt_delete_load_test, HOW_WORKER, true, 0},
     {"GET", "/v1/agents", tt_get_agents, HOW_WORKER, false, 0},
     {"GET", "/v1/events", tt_get_events, HOW_EVENTS, false, 0},
     {"POST", "/v1/webhooks/alertmanager", tt_post_alertmanager, HOW_WORKER, false, 0},
@@ -58,7 +62,7 @@ static bool same_method(const char *have, const char *asked) {
 bool tt_http_route(tt_req *r, const char *method, const char *url) {
     r->path = tt_sv_of(url);
     r->head = strcmp(method, "HEAD") == 0;
-    bool get = false, post = false;
+    bool get = false, post = false, delete_ = false;
     for (size_t i = 0; i < TT_COUNT(tt_routes); i++) {
         tt_sv id = {0};
         if (!match(tt_routes[i].pattern, url, &id)) continue;
@@ -67,10 +71,9 @@ bool tt_http_route(tt_req *r, const char *method, const char *url) {
             r->id = id;
             return true;
         }
-        if (tt_routes[i].method[0] == 'G')
-            get = true;
-        else
-            post = true;
+        get |= tt_routes[i].method[0] == 'G';
+        post |= tt_routes[i].method[0] == 'P';
+        delete_ |= tt_routes[i].method[0] == 'D';
     }
     if (!get && !post && is_api(url)) {
         tt_reply_problem(r, 404, "there is nothing at %.200s: GET /v1/openapi.json lists what there is", url);
@@ -80,7 +83,8 @@ bool tt_http_route(tt_req *r, const char *method, const char *url) {
         if (r->head || strcmp(method, "GET") == 0) return true; /* an asset */
         get = true;
     }
-    const char *allow = get && post ? "GET, HEAD, POST" : get ? "GET, HEAD" : "POST";
+    char allow[32];
+    snprintf(allow, sizeof allow, "%s%s%s", get ? "GET, HEAD" : "", post ? get ? ", POST" : "POST" : "", delete_ ? ", DELETE" : "");
     tt_reply_problem(r, 405, "%.20s is not possible at %.200s: use %s", method, url, allow);
     tt_reply_header(r, "Allow", allow);
     return false;

@@ -41,12 +41,20 @@ class Usage(unittest.TestCase):
             (['loops', '-o', 'xml'], 2, '', 'table or json'),
             (['loops', 'list', 'more'], 2, '', 'one word too many'),
             (['approve', 'X'], 2, '', 'needs --reason'),
+            (['capacity', 'front'], 2, '', 'one word too many'),
+            (['capacity', '--step', '5%'], 2, '', 'a test needs --service'),
+            (['capacity', '--service', 'x', '--max', '5%'], 2, '', 'how large its steps are'),
+            (['capacity', '--service', 'x', '--step', '5'], 2, '', '0.5% to 25%'),
+            (['capacity', '--service', 'x', '--step', '5%', '--max', '1%'], 2, '', 'at least a step'),
+            (['capacity', '--service', 'x', '--step', '5%', '--hold', '1s'], 2, '', '5s to 10m'),
+            (['capacity', '--server', nobody], 6, '', 'no daemon'),
+            (['capacity', '--service', 'x', '--step', '5%', '--server', nobody], 6, '', 'no daemon'),
             (['freeze'], 2, '', 'needs --reason'),
             (['loops', '--server', nobody], 6, '', f'no daemon at {nobody}'),
             (['loops', 'watch', '--server', nobody], 6, '', f'no daemon at {nobody}'),
             (['freeze', '--server', nobody, '--reason', 'x'], 6, '', 'no daemon'),
         ]
-        for command in ('serve', 'check', 'rehearse', 'backtest', 'loops', 'approve', 'freeze', 'resume', 'version'):
+        for command in ('serve', 'check', 'rehearse', 'backtest', 'capacity', 'loops', 'approve', 'freeze', 'resume', 'version'):
             cases.append(([command, '--help'], 0, f'usage: trimtab {command}', ''))
             cases.append(([command, '--nothing-like-it'], 2, '', 'there is no option --nothing-like-it'))
         for args, code, out, err in cases:

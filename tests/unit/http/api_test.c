@@ -73,6 +73,18 @@ static void routes(void **state) {
         {"GET", "/v1/anomalies", NULL, NULL, 200, NULL, "\"items\":["},
         {"GET", "/v1/capacity", NULL, NULL, 200, NULL, "\"items\":["},
         {"GET", "/v1/agents", NULL, NULL, 200, NULL, "{\"items\":[]}"},
+        {"GET", "/v1/load-tests", NULL, NULL, 200, NULL, "{\"items\":[]}"},
+        {"GET", "/v1/load-tests/" ULID, NULL, NULL, 404, NULL, "no load test"},
+        {"DELETE", "/v1/load-tests/" ULID, NULL, NULL, 404, NULL, "no load test"},
+        {"DELETE", "/v1/load-tests", NULL, NULL, 405, "allow: GET, HEAD, POST", NULL},
+        {"POST", "/v1/load-tests/" ULID, JSON, "{}", 405, "allow: GET, HEAD, DELETE", NULL},
+        {"POST", "/v1/load-tests", JSON, "{", 400, NULL, "\"line\":1"},
+        {"POST", "/v1/load-tests", JSON, "[]", 400, NULL, "not an object"},
+        {"POST", "/v1/load-tests", JSON, "{\"reason\":\"x\",\"step\":\"5%\"}", 422, NULL, "\"pointer\":\"/step\""},
+        {"POST", "/v1/load-tests", JSON, "{\"reason\":\"x\"}", 422, NULL, "\"pointer\":\"/service\""},
+        {"POST", "/v1/load-tests", JSON, "{\"service\":\"checkout\"}", 422, NULL, "\"pointer\":\"/reason\""},
+        {"POST", "/v1/load-tests", JSON, "{\"service\":\"checkout\",\"dry_run\":true}", 200, NULL, "\"possible\":false"},
+        {"POST", "/v1/load-tests", JSON, "{\"service\":\"checkout\",\"reason\":\"x\"}", 409, NULL, "no service checkout"},
         {"GET", "/v1/events?limit=5", NULL, NULL, 200, NULL, "\"next\":null"},
         {"GET", "/v1/events?after=-1", NULL, NULL, 400, NULL, "after=-1"},
         {"GET", "/v1/openapi.json", NULL, NULL, 200, NULL, "\"openapi\": \"3.1.0\""},
@@ -167,7 +179,7 @@ static void description_is_true(void **state) {
             print_message("  %s %s\n", method, path);
             assert_true(json_is_object(json_object_get(operation, "responses")));
             bool is_post = strcmp(method, "post") == 0;
-            reply a = is_post ? post(port, real, "{") : get(port, real);
+            reply a = is_post ? post(port, real, "{") : strcmp(method, "delete") == 0 ? http("DELETE", port, real, NULL, NULL, 0) : get(port, real);
             assert_int_not_equal(a.status, 405);
             assert_int_not_equal(a.status, 0);
             assert_null(strstr(a.body, "nothing at"));
