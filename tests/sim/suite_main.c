@@ -106,14 +106,16 @@ static tt_rules *load_rules(const tt_incident *i, const tt_matcher *matcher) {
     tt_incident_services(i, options.inner, &services);
     docs[0] = parse(arena, "incident's services", (tt_sv){services.p, services.n});
     char *texts[FILES_MAX];
+    bool own = false; /* the rules declare services themselves */
     for (int k = 0; k < options.n_rules; k++) {
         size_t n;
         texts[k] = slurp(options.rules[k], &n);
         docs[k + 1] = parse(arena, options.rules[k], (tt_sv){texts[k], n});
+        own |= tt_doc_get(docs[k + 1], TT_SV("services")) != NULL;
     }
     tt_err errs[8];
     size_t n_errs;
-    tt_rules *r = tt_rules_load(docs, (size_t)options.n_rules + 1, matcher, errs, TT_COUNT(errs), &n_errs);
+    tt_rules *r = tt_rules_load(docs + own, (size_t)options.n_rules + !own, matcher, errs, TT_COUNT(errs), &n_errs);
     if (!r) {
         complain(errs, n_errs);
         exit(2);
