@@ -596,20 +596,24 @@ static void call(tt_model *m, uint32_t service, uint32_t dc, const conditions *k
     }
 }
 
+/* What our own decision dropped is a refusal to them. */
 static void tell_callers(const tt_model *m, tt_model_site *site, const tt_model_ill *ill, const conditions *k, const results *r,
-                         const double done[TT_MODEL_PRIORITIES], double all) {
+                         const double done[TT_MODEL_PRIORITIES], const double dropped[TT_MODEL_PRIORITIES]) {
     tt_model_view *v = &site->view;
-    double ok = 0, refused = 0;
+    double ok = 0, refused = 0, all = 0, cut = 0;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+        double calls = done[p] + dropped[p];
+        all += calls;
+        cut += dropped[p];
         ok += r->ok[p];
-        refused += r->refused[p];
-        if (done[p] <= 1e-9) continue;
-        v->ok[p] = r->ok[p] / done[p];
-        v->refused[p] = r->refused[p] / done[p];
+        refused += r->refused[p] + dropped[p];
+        if (calls <= 1e-9) continue;
+        v->ok[p] = r->ok[p] / calls;
+        v->refused[p] = (r->refused[p] + dropped[p]) / calls;
     }
     double failed = tt_higher(all - ok - refused, 0);
     if (all > 1e-9) v->failed = failed / all;
-    if (r->latency_n > 1e-9) v->latency_s += 0.5 * (r->latency_sum / r->latency_n - v->latency_s);
+    if (r->latency_n + cut > 1e-9) v->latency_s += 0.5 * ((r->latency_sum + cut * fast_s) / (r->latency_n + cut) - v->latency_s);
     if (ok > 1e-9) v->ok_latency_s += 0.5 * (tt_lower(r->ok_sum / ok, k->patience_s) - v->ok_latency_s);
     if (failed > 1e-9) v->failed_latency_s += 0.5 * (r->failed_sum / failed - v->failed_latency_s);
     if (all <= 1e-9 && !ill->down) { /* nobody asks: what the next one would meet */
@@ -626,7 +630,7 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     const tt_model_service *def = &m->spec.services[service];
     const tt_model_ill *ill = &m->ill[service][dc];
     tt_model_counters *c = &site->c;
-    double x[TT_MODEL_PRIORITIES] = {0}, total = 0;
+    double x[TT_MODEL_PRIORITIES] = {0}, dropped[TT_MODEL_PRIORITIES], total = 0;
     memset(r, 0, sizeof *r);
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) c->offered[p] += x[p] = site->in[p];
     c->retries += site->again;
@@ -634,7 +638,10 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     const tt_model_enforced *t = &m->target[service][dc].now;
     conditions k = look_around(m, service, dc);
     if (t->version || m->oracle) admit(m, service, dc, k.hold_s, x);
-    for (uint32_t p = 0; p < m->spec.n_priorities; p++) total += x[p];
+    for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
+        total += x[p];
+        dropped[p] = site->in[p] - x[p];
+    }
     double failing = ill->down ? 1 : 0;
     if (!ill->down && (ill->uneven || t->ejected))
         failing = uneven(m, service, dc, &k, total);
@@ -679,7 +686,7 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     c->latency_sum += r->latency_sum;
     c->latency_n += r->latency_n;
     c->inflight = site->queued + r->served / dt * k.hold_s;
-    tell_callers(m, site, ill, &k, r, done, all);
+    tell_callers(m, site, ill, &k, r, done, dropped);
     memset(site->in, 0, sizeof site->in);
     memset(site->from, 0, sizeof site->from);
     site->again = 0;

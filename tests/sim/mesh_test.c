@@ -1,6 +1,6 @@
 /* The model against the real mesh of scripts/run: the same five incidents, the share of what was wanted during the 45 s of the fault that was served
- * in time. Without anything and with the library's inner loop alone the plant is compared; with trimtab, which is told and not judged here, the law too.
- * Measured figures: README.md. docs/model.md discusses the difference. */
+ * in time. Without anything and with the library's inner loop alone the plant is compared; with trimtab, which is told and not judged here, the law
+ * too. Measured figures: README.md. docs/model.md discusses the difference. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -83,7 +83,8 @@ static void the_model_does_what_the_mesh_did(void **state) {
     for (size_t k = 0; k < sizeof measured / sizeof measured[0]; k++) {
         tt_incident *i = load(measured[k].name);
         double without = goodput_kept(i, NULL, false, false), library = goodput_kept(i, NULL, false, true);
-        bool near = fabs(without - measured[k].without) <= measured[k].within_without && fabs(library - measured[k].library) <= measured[k].within_library;
+        bool near =
+            fabs(without - measured[k].without) <= measured[k].within_without && fabs(library - measured[k].library) <= measured[k].within_library;
         printf("%-22s %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f%s\n", measured[k].name, measured[k].without, without, measured[k].library, library,
                measured[k].with, goodput_kept(i, rules, false, true), goodput_kept(i, NULL, true, false), near ? "" : "   FAR");
         far += !near;

@@ -274,6 +274,16 @@ static void decisions_do_what_they_are_for(void **state) {
         if (fabs(r.admitted - 60) > 2) fail_msg("way %d: %.1f rps admitted", way, r.admitted);
         tt_model_free(m);
     }
+    /* What a service below the entry drops is lost to those who call it. */
+    tt_model_spec low;
+    quiet(&low);
+    tt_model *below = open_model(&low);
+    for (uint64_t v = 1; v <= 2; v++) decide(below, v, "checkout", v == 1 ? "dc-a" : "dc-b", (tt_act){.kind = TT_ACT_LIMIT, .value = 40});
+    run(below, 20);
+    sums few = run(below, 20);
+    if (fabs(few.good - 20 * 80) > 20 || few.refused < 20 * 110)
+        fail_msg("%.1f rps served past two caps of 40, %.1f refused", few.good / 20, few.refused / 20);
+    tt_model_free(below);
     /* A retry budget: of 40 % failures most come back, then a tenth. */
     tt_model_spec spec;
     quiet(&spec);
