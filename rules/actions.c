@@ -24,6 +24,7 @@ static const double hedge_hysteresis = 0.15;
 static const double growth_share = 0.6, growth_of_excess = 0.5, others_grown = 0.3, grown = 1.5, usual_again = 1.3, isolate_least = 0.1;
 static const double safe_load = 0.92;
 static const double clean_fail = 0.025, clean_refused = 0.005, bad_fail = 0.05, bad_refused = 0.01;
+static const int64_t patience_holds = 5;
 static const uint32_t needed_samples = 2, known_after_samples = 20;
 static const double learn_baseline = 0.05, learn_caller_tau_s = 300;
 static const int64_t hold_max_ns = TT_SECONDS(300), relapse_within_ns = TT_SECONDS(120), gone_after_ns = TT_SECONDS(60);
@@ -504,15 +505,19 @@ static void side_step(tt_engine *e, tt_loop *l, tt_site *s, size_t at) {
     else if (d->clear_since.ns == 0)
         d->clear_since = e->now;
     if (!judgeable(e, l, s, d)) return;
-    if (k.v == NEEDED && d->needed_samples >= needed_samples && tighter(st->kind, d, k.want)) {
-        engage(e, l, s, st, at, &k);
+    bool trouble = !l->kept || l->phase == TT_PHASE_ACTING || l->phase == TT_PHASE_ESCALATED;
+    if (k.v == NEEDED && trouble) {
+        if (d->needed_samples >= needed_samples && tighter(st->kind, d, k.want)) engage(e, l, s, st, at, &k);
         return;
     }
-    if (!d->on || k.v != CLEAR || !l->kept || later_one_stands(e, l, s, at)) return;
+    if (!d->on || !l->kept || later_one_stands(e, l, s, at)) return;
     int64_t hold = d->hold_ns > l->plan->recover_after_ns ? d->hold_ns : l->plan->recover_after_ns, theta = tt_law_dead_time(e, s),
             every = l->plan->recover_every_ns > theta ? l->plan->recover_every_ns : theta;
-    if (tt_since(e->now, d->clear_since) < hold || tt_since(e->now, d->changed_at) < every) return;
-    give_back(e, l, st);
+    bool over = k.v == CLEAR && tt_since(e->now, d->clear_since) >= hold && tt_since(e->now, d->changed_at) >= every;
+    /* A condition may be here to stay while all that the plan keeps holds: every loop ends, so it is tried without. */
+    int64_t long_ns = patience_holds * hold;
+    bool idle = k.v != UNKNOWN && tt_since(e->now, l->kept_since) >= long_ns && tt_since(e->now, d->changed_at) >= long_ns && !tt_loop_anomaly(e, l);
+    if (over || idle) give_back(e, l, st);
 }
 
 void tt_actions_step(tt_engine *e) {

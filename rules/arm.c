@@ -95,5 +95,6 @@ void tt_arm_step(tt_engine *e) {
         if (!l && (!s->clean || want < 1.02 * s->load.admitted)) continue;
         say(e, s, s->arms->name, want, NULL);
         s->armed_rps = want;
+        s->armed_latency_ms = s->latency_base_ms;
     }
 }

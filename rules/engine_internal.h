@@ -234,6 +234,7 @@ typedef struct {
     /* the armed envelope */
     const tt_plan *arms;      /* who may arm it; NULL: nobody */
     double armed_rps;         /* 0: not armed */
+    double armed_latency_ms;  /* usual when it was armed: what it holds as requests in flight doesn't change with each sample */
     tt_time armed_at;         /* sample time last looked at */
     tt_time disarmed_until;   /* a person stopped a loop here */
     uint32_t bites;           /* samples in a row in which it held back load */

@@ -345,6 +345,12 @@ static bool spent(const tt_engine *e, const tt_site *s) {
     return true;
 }
 
+/* Held as requests in flight: as a rate it lets in what comes of that, and is no less in force for it. */
+static bool by_inflight(const tt_engine *e, const tt_site *s) {
+    const tt_step *limit = tt_site_step(e, s, TT_STEP_LIMIT);
+    return limit && limit->by_concurrency;
+}
+
 /* Capacity from a saturated sample. true: it is lower than thought, so what waits is stale. */
 static bool measure(tt_engine *e, tt_site *s, tt_loop *l, double gain) {
     double thr = delivered(e, s) / gain, ok = s->load.ok / gain, old = s->measured_rps;
@@ -363,7 +369,7 @@ static bool measure(tt_engine *e, tt_site *s, tt_loop *l, double gain) {
     } else if (inner_loop(e, s) || spent(e, s)) {
         s->measured_rps = thr;
         lower = false;
-    } else if (s->cap_rps > 0 && s->load.admitted > 1.06 * fmin(s->cap_rps, s->load.offered) && s->ack_share >= 0.99) {
+    } else if (s->cap_rps > 0 && !by_inflight(e, s) && s->load.admitted > 1.06 * fmin(s->cap_rps, s->load.offered) && s->ack_share >= 0.99) {
         s->trim = fmin(fmax(s->trim * pow(s->cap_rps / s->load.admitted, 0.7), 0.3), 1.2);
         lower = false;
     } else {

@@ -143,7 +143,8 @@ typedef struct tt_step {
     uint32_t priority;      /* drop: index */
     double max;             /* drop, shift, eject, isolate: ratio 0 to 1; default 1 for drop and isolate, .5 for shift, .34 for eject.
                                retry: `budget`, retries a request at most, default 10%. hedge: `off_above`, a utilization, default 80% */
-    double least, most;     /* retry: the budget where there is no room, default 2%. timeout: ms; default 20 and 10000 */
+    double least, most;     /* retry: the budget where there is no room, default 2%. timeout: ms; default 20 and 10000. limit by concurrency:
+                               most is what a request may take, in ms; 0: six times the usual */
     double factor;          /* timeout: of the healthy p99; default 1.5 */
     bool by_concurrency;    /* limit: held as requests in flight instead of a rate */
     double fixed;           /* law runbook: what the step is set to: drop ratio, degrade level, share shifted away, limit in rps; 0: sized by the law */

@@ -201,12 +201,17 @@ static void load_degrade(tt_load *l, const tt_plan *p, const tt_doc *map, tt_pla
 
 static void load_limit(tt_load *l, const tt_plan *p, const tt_doc *map, tt_step *st) {
     static const char *const by_names[] = {"measured_capacity", "concurrency"};
-    const tt_doc *by = NULL, *keep = NULL, *approve = NULL, *rps = NULL, *armed = NULL;
-    const tt_key keys[] = {{"by", &by}, {"keep", &keep}, {"rps", &rps}, {"armed", &armed}, {"approve", &approve}};
+    const tt_doc *by = NULL, *keep = NULL, *approve = NULL, *rps = NULL, *armed = NULL, *latency = NULL;
+    const tt_key keys[] = {{"by", &by}, {"keep", &keep}, {"rps", &rps}, {"armed", &armed}, {"latency", &latency}, {"approve", &approve}};
     size_t which = 0;
     tt_read_keys(l, map, "limit", "{by: measured_capacity, keep: [critical, normal]}", keys, TT_COUNT(keys));
     tt_get_choice(l, by, "limit.by", by_names, TT_COUNT(by_names), &which);
     st->by_concurrency = which == 1;
+    int64_t may_take_ns = 0;
+    if (latency && which != 1)
+        tt_load_fail(l, TT_EVALUE, latency, "limit.latency says how long a request may take where what is in flight is held: it needs by: concurrency");
+    else if (tt_get_duration(l, latency, "limit.latency", TT_MS(1), TT_SECONDS(3600), &may_take_ns))
+        st->most = (double)may_take_ns / 1e6;
     if (p->law != TT_LAW_MEASURED_CAPACITY && which == 0) tt_load_sized(l, p, by, "limit.by");
     tt_load_fixed(l, p, map, rps, "limit.rps", false, 1e9, &st->fixed);
     tt_no_approve(l, approve, "limit");

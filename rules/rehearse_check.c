@@ -201,8 +201,11 @@ static void look_at_action(tt_check *c, int64_t t, tt_time now, const tt_event *
     HOLDS(s >= 0 && d >= 0, "%s on %s/%s, which nobody declared", ev->action, ev->target.service, ev->target.dc);
     HOLDS(!protected_service(c->rules, ev->target.service), "%s on protected service %s", ev->action, ev->target.service);
     if (s < 0 || d < 0 || strncmp(ev->action, "eject:", 6) == 0 || !ev->loop[0]) return;
-    /* A feature may be another service's: what is known of the loop's own site decides, and that is not told apart here. */
-    if (strncmp(ev->action, "degrade:", 8) == 0 || !by_looking(ev) || !tightens(c, ev, s)) return;
+    /* A feature or the calls meant may be another service's: what is known of the loop's own site decides, and that is not told apart here. */
+    static const char *const of_others[] = {"degrade:", "retry", "timeout", "hedge:"};
+    for (size_t i = 0; i < TT_COUNT(of_others); i++)
+        if (strncmp(ev->action, of_others[i], strlen(of_others[i])) == 0) return;
+    if (!by_looking(ev) || !tightens(c, ev, s)) return;
     HOLDS(site_known(c, now, s, d), "%s on %s/%s on a measurement that is not ok", ev->action, ev->target.service, c->spec->dcs[d]);
 }
 

@@ -150,7 +150,7 @@ static bool decision_is_sane(invariants *v, const world *w, const tt_decision *d
     int s = service_index(w, d->target.service), dc = dc_index(w, d->target.dc);
     HOLDS(s >= 0 && (dc >= 0 || !d->target.dc[0]), "decision for %s/%s, which nobody declared", d->target.service, d->target.dc);
     HOLDS(strncmp(d->target.service, "auth-", 5) != 0 || d->n_actions == 0, "protected service %s is touched", d->target.service);
-    HOLDS(!d->armed || (d->n_actions == 1 && d->actions[0].kind == TT_ACT_LIMIT && d->n_loops == 0), "%s/%s: armed, and more than a cap", d->target.service,
+    HOLDS(!d->armed || (d->n_actions == 1 && (d->actions[0].kind == TT_ACT_LIMIT || d->actions[0].kind == TT_ACT_CONCURRENCY) && d->n_loops == 0), "%s/%s: armed, and more than a cap", d->target.service,
           d->target.dc);
     HOLDS(d->n_actions == 0 || d->n_loops > 0 || d->armed, "%s/%s: actions without a loop that answers for them", d->target.service, d->target.dc);
     uint32_t ejected = 0;

@@ -36,6 +36,17 @@ const rules_ladder rules_ladders[] = {
      false,
      true,
      false},
+    {"beside-the-ladder",
+     "      - hedge: {service: checkout, off_above: 85%}\n      - retry: {budget: 10%}\n      - timeout: {service: checkout, max: 900ms}\n"
+     "      - isolate: {max: 90%}\n" DEGRADE
+     "      - limit: {by: concurrency, keep: [critical, normal, batch]}\n      - shift: {from: $dc, max: 60%}\n",
+     "auto",
+     {0},
+     0.5,
+     true,
+     true,
+     true,
+     true},
     {"approve", DEGRADE "      - shift: {from: $dc, max: 95%}\n" LIMIT, "approve", {0}, 0.5, true, true, true, false},
     {"advise", DEGRADE "      - shift: {from: $dc, max: 95%}\n" LIMIT, "advise", {0}, 0.5, true, true, true, false},
 };
@@ -60,9 +71,9 @@ void rules_options_default(rules_options *ret, const rules_ladder *ladder, const
 }
 
 const char *rules_text(const rules_options *o) {
-    static const char *const signals[] = {
-        "offered_rps", "ok_rps",      "refused_rps",      "dropped_rps", "latency_mean_ms",      "arrived_rps", "completed_rps",
-        "utilization", "error_ratio", "call_error_ratio", "entry_rps",   "instance_error_ratio", "instance_rps"};
+    static const char *const signals[] = {"offered_rps",      "ok_rps",      "refused_rps",          "dropped_rps", "latency_mean_ms", "arrived_rps",
+                                          "completed_rps",    "utilization", "retries_rps",          "caller_rps",  "latency_p99_ms",  "error_ratio",
+                                          "call_error_ratio", "entry_rps",   "instance_error_ratio", "instance_rps"};
     static char text[16384];
     size_t n = 0;
     const tt_model_spec *spec = o->spec;

@@ -208,6 +208,13 @@ static void no_hedges_for_a_full_service(void **state) {
     show(&h, between);
     hand_run(&h, 60);
     near("still off 10 points below", hand_act(&h, "payments", "dc-a", TT_ACT_HEDGE, ""), 0);
+    hand_run(&h, 60);
+    near("but not for ever", hand_act(&h, "payments", "dc-a", TT_ACT_HEDGE, ""), (double)NAN);
+    hand_run(&h, 30);
+    assert_non_null(strstr(h.log, "loop_closed: recovered"));
+    show(&h, full);
+    hand_run(&h, 6);
+    near("off again", hand_act(&h, "payments", "dc-a", TT_ACT_HEDGE, ""), 0);
     show(&h, well);
     hand_run(&h, 30);
     near("on again", hand_act(&h, "payments", "dc-a", TT_ACT_HEDGE, ""), (double)NAN);
@@ -349,7 +356,14 @@ static void a_limit_may_be_held_by_what_is_in_flight(void **state) {
     hand_run(&h, 6);
     double inflight = hand_act(&h, "front", "dc-a", TT_ACT_CONCURRENCY, "");
     near("not a rate", hand_act(&h, "front", "dc-a", TT_ACT_LIMIT, ""), (double)NAN);
-    near("99 rps of 50 ms, and half as much again", inflight, 99 * 0.05 * 1.5);
+    near("99 rps that may take six times 50 ms", inflight, 99 * 6 * 0.05);
+    hand_close(&h);
+    open_hand(&h, "limit: {by: concurrency, latency: 500ms, armed: false}");
+    hand_set(&h, "latency_mean_ms", HERE, 50);
+    hand_run(&h, 30);
+    show(&h, (figures){220, 100, 120, 100, 0.99, 20, 2});
+    hand_run(&h, 6);
+    near("99 rps that may take as long as the plan says", hand_act(&h, "front", "dc-a", TT_ACT_CONCURRENCY, ""), 99 * 0.5);
     hand_close(&h);
 }
 

@@ -416,6 +416,8 @@ static void beside_the_ladder(void **state) {
         {"steps: [limit: {}]",
          "steps: [timeout: {service: recommendations, factor: 2, min: 50ms, max: 500ms}, hedge: {off_above: 0.7}, isolate: {max: 50%}]", ""},
         {"steps: [limit: {}]", "steps: [limit: {by: concurrency}]", ""},
+        {"steps: [limit: {}]", "steps: [limit: {by: concurrency, latency: 400ms}]", ""},
+        {"steps: [limit: {}]", "steps: [limit: {latency: @400ms}]", "it needs by: concurrency"},
         {"steps: [limit: {}]", "steps: [limit: {by: @speed}]", "write one of measured_capacity, concurrency"},
         {"steps: [limit: {}]", "steps: [retry: {budget: 5%, min: @10%}]", "retry.min \"10%\" is more than retry.budget"},
         {"steps: [limit: {}]", "steps: [retry: {budget: @0%}]", "does nothing: write more than 0%"},
