@@ -264,7 +264,8 @@ static tt_model_degraded in_force(const tt_model_enforced *t, const tt_model_cal
 typedef struct {
     double own_s, hold_s, ok_s, value;                            /* of one request: its own time, that in its worker, that of a good answer */
     double ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES]; /* share of served requests whose calls went well, were refused */
-    double made[TT_MODEL_CALLS], again[TT_MODEL_CALLS];           /* calls a request; of them, retries */
+    double made[TT_MODEL_CALLS];                                  /* calls a request, but for retries */
+    double tries[TT_MODEL_CALLS][TT_MODEL_PRIORITIES];            /* of each call */
     double barred[TT_MODEL_CALLS];                                /* share that an isolation keeps from being sent */
     double workers, cpus, patience_s;
     double errors, hang, tail;
@@ -275,25 +276,28 @@ static double cache_misses(const tt_model_site *site, const tt_model_call *c) {
     return 1 - hits * (x > site->warm_rps ? site->warm_rps / x : 1);
 }
 
-/* A call that failed is made again, as often as the caller does and a retry budget allows. Answers that come too late by that don't count. */
-static void try_again(const tt_model *m, const tt_model_call *call, uint32_t dc, const conditions *c, tt_model_view *v, double *ret_tries) {
+/* A call that failed is made again, as often as the caller does and a retry budget allows. Answers that come too late by that don't count.
+ * Returns the tries of a call over all priorities. */
+static double try_again(const tt_model *m, const tt_model_call *call, uint32_t dc, const conditions *c, tt_model_view *v,
+                        double tries[TT_MODEL_PRIORITIES]) {
     const tt_model_enforced *t = &m->target[call->service][dc].now;
-    double more = 0, chance = 1, allowed = 1;
-    for (uint32_t n = 0; n < call->retries; n++) more += chance *= v->failed;
+    const tt_model_view first = *v;
+    double more = 0, chance = 1, allowed = 1, all = 0;
+    for (uint32_t n = 0; n < call->retries; n++) more += chance *= first.failed;
     if (t->retry_budget >= 0 && more > t->retry_budget) allowed = t->share * t->retry_budget / more + 1 - t->share;
-    *ret_tries = 1 + more * allowed;
-    if (more <= 0) return;
-    tt_model_view first = *v;
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
         double again = allowed, late_s = c->own_s;
         for (uint32_t n = 0; n < call->retries; n++) {
             again *= tt_higher(1 - first.ok[p] - first.refused[p], 0);
             late_s += first.failed_latency_s;
+            tries[p] += again;
             v->ok[p] += again * first.ok[p] * in_time(c->patience_s, late_s + first.ok_latency_s);
             v->refused[p] += again * first.refused[p];
         }
+        all += m->spec.mix[p] * tries[p];
     }
-    v->ok_latency_s += more * allowed / *ret_tries * first.failed_latency_s * (1 - first.failed);
+    v->ok_latency_s += (all - 1) / all * first.failed_latency_s * (1 - first.failed);
+    return all;
 }
 
 static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) {
@@ -316,7 +320,8 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
         c.own_s *= left.cost;
         c.value *= left.value;
         double share = tt_lower(c.made[k], 1);
-        if (call->retries) try_again(m, call, dc, &c, &v, &tries);
+        for (uint32_t p = 0; p < m->spec.n_priorities; p++) c.tries[k][p] = 1;
+        if (call->retries && v.failed > 0) tries = try_again(m, call, dc, &c, &v, c.tries[k]);
         waits = tries * v.latency_s;
         if (there->isolate[service] > 0) {
             double kept = 1 - (c.barred[k] = there->share * there->isolate[service]);
@@ -341,8 +346,6 @@ static conditions look_around(const tt_model *m, uint32_t service, uint32_t dc) 
                 c.ok[p] *= 1 - share * (1 - v.ok[p]);
             }
         }
-        c.made[k] *= tries;
-        c.again[k] = c.made[k] * (1 - 1 / tries);
     }
     c.hold_s = (1 - c.hang) * (c.own_s + calls_s) + c.hang * def->timeout_s;
     c.ok_s = c.own_s + ok_s;
@@ -431,7 +434,7 @@ static void latencies(tt_model_counters *c, double latency_s, double n, double t
 }
 
 typedef struct {
-    double served, ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES], failed[TT_MODEL_PRIORITIES];
+    double served, served_by[TT_MODEL_PRIORITIES], ok[TT_MODEL_PRIORITIES], refused[TT_MODEL_PRIORITIES], failed[TT_MODEL_PRIORITIES];
     double latency_sum, latency_n, ok_sum, failed_sum, errors;
 } results;
 
@@ -452,6 +455,7 @@ static double serve_cohort(tt_model *m, tt_model_site *site, uint64_t born, doub
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
         double x = cohort[p] * share;
         cohort[p] -= x;
+        r->served_by[p] += x;
         if (dead) continue;
         double well = x * (1 - k->hang) * (1 - k->errors), ok = well * k->ok[p] * t, refused = well * k->refused[p];
         r->ok[p] += ok;
@@ -578,21 +582,19 @@ static void warm_up(tt_model *m, uint32_t service, uint32_t dc, const results *r
     if (wiped > 0) site->warm_rps = tt_lower(site->warm_rps, ok * (1 - wiped));
 }
 
-/* Calls for what was served, dead requests' too; their mix is the arrivals'. */
-static void call(tt_model *m, uint32_t service, uint32_t dc, const conditions *k, const results *r, const double done[TT_MODEL_PRIORITIES],
-                 double all) {
+/* Calls for what was served, dead requests too. */
+static void call(tt_model *m, uint32_t service, uint32_t dc, const conditions *k, const results *r) {
     const tt_model_service *def = &m->spec.services[service];
     for (uint32_t i = 0; i < def->n_calls; i++) {
         tt_model_site *to = &m->site[def->calls[i].service][dc];
-        double n = r->served * k->made[i];
         for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-            double x = n * (all > 1e-9 ? done[p] / all : m->spec.mix[p]);
+            double first = r->served_by[p] * k->made[i], x = first * k->tries[i][p];
+            to->from[service] += x;
+            to->again += x - first;
             to->in[p] += x * (1 - k->barred[i]);
             to->c.offered[p] += x * k->barred[i];
             to->c.dropped[p] += x * k->barred[i];
         }
-        to->from[service] += n;
-        to->again += r->served * k->again[i];
     }
 }
 
@@ -665,13 +667,13 @@ static void site_step(tt_model *m, uint32_t service, uint32_t dc, results *r) {
     enqueue(m, service, site, &k, budget, x, r);
     serve(m, site, budget, &k, r);
 
-    double done[TT_MODEL_PRIORITIES], all = 0;
+    double done[TT_MODEL_PRIORITIES];
     for (uint32_t p = 0; p < m->spec.n_priorities; p++) {
-        all += done[p] = r->ok[p] + r->refused[p] + r->failed[p];
+        done[p] = r->ok[p] + r->refused[p] + r->failed[p];
         c->ok[p] += r->ok[p];
         c->refused[p] += r->refused[p];
     }
-    call(m, service, dc, &k, r, done, all);
+    call(m, service, dc, &k, r);
     site->completed_rps += x_alpha * (r->served / dt - site->completed_rps);
     learn_x(site, r->served / dt);
     warm_up(m, service, dc, r);

@@ -2,7 +2,7 @@
  * action does what it is for. */
 #include "common.h"
 
-#include "model.h"
+#include "model_internal.h"
 
 #define S(s) TT_SECONDS(s)
 static const tt_time boot = {TT_SECONDS(1000)};
@@ -85,6 +85,42 @@ static void every_attempt_ends_once(void **state) {
             if (s.good > s.wanted * (1 + 1e-9)) fail_msg("%s, way %d: more served than wanted", of[k].what, way);
             tt_model_free(m);
         }
+}
+
+/* Whatever is wrong or decided at the service that front calls for every request: no more come out of front than came out of it,
+ * but for what the lag of a step lets through while things change. */
+static void no_answer_without_one_from_below(void **state) {
+    (void)state;
+    static const tt_model_fault_kind kinds[] = {TT_FAULT_DEMAND, TT_FAULT_CAPACITY, TT_FAULT_SLOW,         TT_FAULT_ERRORS,
+                                                TT_FAULT_HANG,   TT_FAULT_DOWN,     TT_FAULT_BAD_INSTANCE, TT_FAULT_CANARY};
+    static const double amounts[] = {2.2, 0.4, 6, 0.4, 0.4, 1, 1, 0.7};
+    static const tt_act acts[] = {{.kind = TT_ACT_LIMIT, .value = 60},
+                                  {.kind = TT_ACT_CONCURRENCY, .value = 6},
+                                  {.kind = TT_ACT_DROP, .name = "batch", .value = 0.8},
+                                  {.kind = TT_ACT_ISOLATE, .name = "front", .value = 0.5},
+                                  {.kind = TT_ACT_TIMEOUT, .value = 200},
+                                  {.kind = TT_ACT_RETRY, .value = 0}};
+    for (size_t k = 0; k < TT_COUNT(kinds); k++)
+        for (size_t a = 0; a <= TT_COUNT(acts); a++)
+            for (int way = 0; way < 4; way++) {
+                tt_model_spec spec;
+                tt_model_spec_default(&spec);
+                spec.inner_loop = way & 1;
+                spec.services[0].calls[0].retries = way & 2 ? 1 : 0;
+                for (int l = 0; l < 2; l++) spec.services[1].calls[0].value_at[l] = 1;
+                with_fault(&spec, kinds[k], 20, 60, kinds[k] == TT_FAULT_DEMAND ? -1 : 1, -1, kinds[k] == TT_FAULT_BAD_INSTANCE ? 0 : -1, amounts[k]);
+                tt_model *m = open_model(&spec);
+                run(m, 10);
+                if (a < TT_COUNT(acts))
+                    for (uint64_t v = 1; v <= 2; v++) decide(m, v, "checkout", v == 1 ? "dc-a" : "dc-b", acts[a]);
+                sums s = run(m, 110);
+                double below = 0;
+                for (int d = 0; d < 2; d++) below += sum(m->site[1][d].c.ok);
+                if (s.good + 10 * 200 * 0.98 > below * 1.05)
+                    fail_msg("%s, act %zu, way %d: %.0f came out of front, %.0f of checkout", tt_model_fault_name(kinds[k]), a, way, s.good + 2000,
+                             below);
+                tt_model_free(m);
+            }
 }
 
 static void a_well_mesh_serves_all(void **state) {
@@ -394,6 +430,7 @@ static void measurements_carry_the_window_of_the_incident(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_attempt_ends_once),
+        cmocka_unit_test(no_answer_without_one_from_below),
         cmocka_unit_test(a_well_mesh_serves_all),
         cmocka_unit_test(the_seed_decides),
         cmocka_unit_test(queues_obey_littles_law),
