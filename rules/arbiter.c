@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const int64_t confirm_every_ns = TT_SECONDS(120); /* a fifth of the expiry below */
+static const double partial_reach = 0.97;
 static const int64_t expire_after_ms = 600000, decay_over_ms = 300000, forget_withdrawn_ns = TT_SECONDS(900);
 static const int64_t test_expire_after_ms = 60000, test_decay_over_ms = 20000;
 
@@ -342,11 +343,14 @@ void tt_arbiter_acks(tt_engine *e, const tt_observations *obs) {
         int64_t waited = tt_since(e->now, s->commanded_at), usual = e->cfg.apply_ns * 13 / 10 + TT_SECONDS(1);
         if (seen && all) {
             s->acknowledged = true;
+            s->reach = 1;
             s->effective_at = e->now;
         } else if (!seen && waited >= usual) {
             s->acknowledged = true; /* this mesh side does not acknowledge: its usual time has passed */
+            s->reach = 1;
             s->effective_at = e->now;
-        } else if (seen && waited >= 2 * e->cfg.apply_ns + TT_SECONDS(5)) {
+        } else if (seen && waited >= (s->reach < partial_reach && least >= s->reach - 0.05 ? usual : 2 * e->cfg.apply_ns + TT_SECONDS(5))) {
+            /* Those that didn't take the last one are not waited for again. */
             if (!s->partial_said && s->loop >= 0) {
                 char p[32];
                 tt_pct(p, sizeof p, least);
@@ -354,6 +358,7 @@ void tt_arbiter_acks(tt_engine *e, const tt_observations *obs) {
             }
             s->partial_said = true;
             s->acknowledged = true;
+            s->reach = least;
             s->effective_at = e->now;
         }
     }

@@ -179,6 +179,8 @@ typedef struct {
     bool flow_known;
     double flow;              /* least completed/arrived over its healthy baseline, over the services below */
     double throughput;        /* least of the saturated services below, in requests admitted here; 0: none is saturated */
+    bool partial;             /* full is a service below that only some of the requests need; the way of the others is open */
+    int partial_service;
     bool latency_known;
     double latency_ms;
     tt_quality quality;       /* why it is not known */
@@ -226,6 +228,7 @@ typedef struct {
     uint32_t base_samples;
     double *flow_base;         /* completed/arrived */
     double *calls_per;         /* arrivals here per admitted request */
+    double *visits;            /* the same over all data centers: a service may be called across them */
     double *latency_dep_base;
     double *latency_p99_base; /* actions.c, as the next two */
     uint32_t first_caller;    /* 1 + index in tt_engine.callers; 0: none known */
@@ -267,6 +270,7 @@ typedef struct {
     double ok_base;           /* answered well while healthy, requests/s */
     bool hold_said, nowhere_said, partial_said;
     double ack_share;
+    double reach;             /* share of the instances that the last decision came to; 1 when nobody tells */
     tt_baseline base;
 } tt_site;
 

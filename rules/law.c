@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double bad_fail = 0.05, bad_refused = 0.01, bad_latency = 2.2;
+static const double bad_fail = 0.05, bad_refused = 0.01, bad_latency = 2.2, waits_latency = 2;
 static const double clean_fail = 0.025, clean_refused = 0.005, clean_latency = 1.7, clean_flow = 0.96;
 static const double flow_floor = 0.95, util_ceiling = 0.97;
 /* One sample is enough to believe this; else it takes two. */
@@ -227,9 +227,10 @@ static void classify(tt_engine *e, tt_site *s) {
     bool telling = l->offered * (double)l->window_ns / 1e9 >= telling_requests;
     /* With its queues held, a site that is mostly idle is not saturated, whatever it refuses or fails: shedding more would only lower what is
      * measured next. (Without, a stale backlog can look just like that: section 1, 5.) */
-    bool idle = inner_loop(e, s) && l->util_known && l->util < idle_utilization && !tt_eject_below(e, s);
+    bool quick = l->latency_known && s->latency_base_ms > 0 && l->latency_ms < waits_latency * s->latency_base_ms;
+    bool idle = l->util_known && l->util < idle_utilization && (inner_loop(e, s) || quick) && !tt_eject_below(e, s);
     s->saturated =
-        telling && !idle &&
+        telling && !idle && !l->partial &&
         (l->refused_ratio > bad_refused || (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling))));
     s->clean = l->fail_ratio < clean_fail && l->refused_ratio <= clean_refused && (!l->flow_known || l->flow > clean_flow || inner_loop(e, s)) &&
                (!l->latency_known || s->latency_base_ms <= 0 || l->latency_ms < clean_latency * s->latency_base_ms);
@@ -369,7 +370,7 @@ static bool measure(tt_engine *e, tt_site *s, tt_loop *l, double gain) {
     } else if (inner_loop(e, s) || spent(e, s)) {
         s->measured_rps = thr;
         lower = false;
-    } else if (s->cap_rps > 0 && !by_inflight(e, s) && s->load.admitted > 1.06 * fmin(s->cap_rps, s->load.offered) && s->ack_share >= 0.99) {
+    } else if (s->cap_rps > 0 && !by_inflight(e, s) && s->load.admitted > 1.06 * fmin(s->cap_rps, s->load.offered) && s->reach >= 0.99) {
         s->trim = fmin(fmax(s->trim * pow(s->cap_rps / s->load.admitted, 0.7), 0.3), 1.2);
         lower = false;
     } else {
@@ -377,6 +378,12 @@ static bool measure(tt_engine *e, tt_site *s, tt_loop *l, double gain) {
         lower = false;
     }
     return lower;
+}
+
+/* Instances that don't take decisions let in what comes to them: the others get the rest of what the site may admit (section 6). */
+static double told(const tt_site *s, double cap) {
+    if (s->reach >= 0.97 || s->reach < 0.05) return cap;
+    return fmax((cap - (1 - s->reach) * s->load.offered) / s->reach, 0.05 * cap);
 }
 
 static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
@@ -411,6 +418,7 @@ static void saturated(tt_engine *e, tt_site *s, tt_loop *l) {
         cap = s->trim * s->reserve * s->measured_rps * gain;
         /* Never below the goodput delivered now (section 9, 2), but for the timed flush of a stale queue. */
         if (!stale) cap = fmax(cap, s->load.ok);
+        cap = told(s, cap);
     }
     if (cap >= s->load.offered && s->cap_rps <= 0) return;
     if (s->cap_rps > 0 && fabs(cap - s->cap_rps) <= deadband * s->cap_rps) {
@@ -528,7 +536,7 @@ static void unwind(tt_engine *e, tt_site *s, tt_loop *l) {
                tt_since(e->now, s->raised_at) >= tt_law_dead_time(e, s);
     double c = s->measured_rps, reserve = fmax(s->reserve, reserve_clean), room = d->util_known && d->util > 0.05 ? 0.90 * d->admitted / (d->util * gain) : 0;
     if (may) c = fmax(1.02 * c, fmin(c * (1 + s->raise), fmax(room, 1.04 * c)));
-    double cap = s->trim * reserve * c * gain;
+    double cap = told(s, s->trim * reserve * c * gain);
     if (fabs(cap - s->cap_rps) <= deadband * s->cap_rps && !(may && cap > s->cap_rps) && !ratios_off(e, s)) return;
     if (cap < s->cap_rps) cap = fmax(cap, s->load.ok);
     char why[300], a[32], b[32], u[32];

@@ -12,7 +12,7 @@ static const double peers_fail_share = 0.3;
 /* How much of a site's requests must fail before others are degraded, or shed from, to take its traffic; and to believe a single sample. */
 static const double worth_degrading = 0.2, worth_shedding = 0.5, plain_at_once = 0.2;
 /* What a sick site keeps, of its home share: enough to see it get well. */
-static const double trickle = 0.05;
+static const double trickle = 0.05, deaf = 0.9;
 static const double step_max_per_theta = 0.30;
 
 static bool peers_are_well(tt_engine *e, const tt_group *g, const tt_site *sick) {
@@ -269,6 +269,35 @@ double tt_group_removed(tt_engine *e, const tt_group *g, const double share[]) {
     return removed_capacity(e, g, share);
 }
 
+/* A site that doesn't take its cap is kept within its capacity by what is sent there (section 6): the rest goes where caps are taken, and is shed there
+ * if it must be. */
+static void spare_deaf(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_loop *l) {
+    const tt_step *st = mover(e, s), *d = tt_site_step(e, s, TT_STEP_DEGRADE);
+    double total = 0, share[TT_DCS_MAX], room[TT_DCS_MAX] = {0}, rooms = 0, home = tt_home_share(e, s);
+    if (s->reach >= deaf || s->measured_rps <= 0 || tt_since(e->now, g->commanded_at) < tt_law_dead_time(e, s)) return;
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        tt_site *r = &e->sites[g->first_site + i];
+        share[i] = share_of(e, g, i);
+        if (!r->load.known) return;
+        total += r->load.offered;
+        double c = tt_site_capacity(e, r, NULL);
+        if (r != s && !r->faulty && c > 0 && (r->reach >= deaf || r->clean)) rooms += room[i] = c * r->reach;
+    }
+    double may = fmax(0.85 * s->measured_rps * tt_gain(d, s->level) / ((1 - s->reach) * total), home * (1 - st->max));
+    if (rooms <= 0 || share[s->dc] < may + 0.02) return;
+    double move = share[s->dc] - may;
+    for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move;
+    share[s->dc] -= move;
+    if (removed_capacity(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
+    for (uint32_t i = 0; i < g->n_sites; i++)
+        if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total, share[i] * total)) return;
+    char why[300], a[32], m[32];
+    tt_pct(a, sizeof a, s->reach);
+    tt_pct(m, sizeof m, move);
+    snprintf(why, sizeof why, "only %s of the instances of %s take its cap: %s of all traffic goes where caps are taken", a, tt_dc_cname(e, s), m);
+    push(e, g, service, share, l, why);
+}
+
 static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
     tt_loop *l = g->loop >= 0 ? &e->loops[g->loop] : NULL;
     if (!l || tt_baseline_law(l) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) return;
@@ -334,13 +363,15 @@ void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
         if (!s->load.known || s->looked_at.ns != e->now.ns) continue; /* once for each sample, and only one that is judgeable */
         bool believed = s->bad_samples >= 2 || s->load.fail_ratio > plain_at_once;
         bool local = s->bad && believed && s->load.refused_ratio <= 0.01 && s->load.fail_ratio > 0.05 && peers_are_well(e, g, s);
-        if (!local && s->saturated && !s->faulty) {
-            relieve(e, g, service, s, l);
+        /* Load looks like a fault of its own too when it is alone: what its hops can show decides. Unbounded queues fail like that by load alone. */
+        if (s->saturated && !s->faulty && (!local || s->load.fail_ratio < 0.5 || !e->rules->services[s->service].inner_loop)) {
+            if (s->reach < deaf)
+                spare_deaf(e, g, service, s, l);
+            else
+                relieve(e, g, service, s, l);
             continue;
         }
         if (!local || (!s->faulty && tt_eject_pending(e, s))) continue;
-        /* Load looks like a fault of its own too when it is alone: what its hops can show decides. */
-        if (s->saturated && (s->load.fail_ratio < 0.5 || !e->rules->services[s->service].inner_loop)) continue; /* unbounded queues fail like that by load alone */
         if (!s->faulty) {
             const tt_step *cut = tt_site_step(e, s, TT_STEP_CUTOVER);
             leave(e, g, service, s, l, cut && !tt_site_step(e, s, TT_STEP_SHIFT) && (!cut->approve || l->approved));

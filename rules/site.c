@@ -8,6 +8,8 @@
 static const double learn_baseline = 0.05, learn_from_utilization = 0.4;
 /* A service that completes less than this of what arrives, or is busier than this, is full (control.md, section 4). */
 static const double flow_floor = 0.95, util_ceiling = 0.97;
+/* A service that fewer of the requests need than this; when it is full; how busy the way of the others may be for it to be open. */
+static const double some_requests = 0.6, partial_full = 0.9, way_open = 0.8;
 /* Clean enough to learn from. */
 static const double learn_max_fail = 0.025, learn_max_refused = 0.005;
 
@@ -24,14 +26,15 @@ static void closure(const tt_rules *r, uint32_t service, uint32_t ret[TT_CLOSURE
 
 /* Room for what is kept of each service below: most have few, and TT_CLOSURE_MAX of them would be most of the site. One block, begun by flow_base. */
 static bool take_closure(tt_site *s, const uint32_t services[], uint32_t n) {
-    double *block = calloc(n, 4 * sizeof(double) + 2 * sizeof(uint32_t));
+    double *block = calloc(n, 5 * sizeof(double) + 2 * sizeof(uint32_t));
     if (!block) return false;
     s->n_closure = n;
     s->flow_base = block;
     s->calls_per = block + n;
     s->latency_dep_base = block + 2 * (size_t)n;
     s->latency_p99_base = block + 3 * (size_t)n;
-    s->closure = (uint32_t *)(block + 4 * (size_t)n);
+    s->visits = block + 4 * (size_t)n;
+    s->closure = (uint32_t *)(block + 5 * (size_t)n);
     s->place = s->closure + n;
     memcpy(s->closure, services, n * sizeof *services);
     return true;
@@ -52,7 +55,8 @@ static void go_on(const tt_engine *e, const tt_rules *rules, const tt_site *old,
     s->calls_per = fresh.calls_per;
     s->latency_dep_base = fresh.latency_dep_base;
     s->latency_p99_base = fresh.latency_p99_base;
-    if (same) memcpy(s->flow_base, old->flow_base, 4 * s->n_closure * sizeof *s->flow_base); /* all four */
+    s->visits = fresh.visits;
+    if (same) memcpy(s->flow_base, old->flow_base, 5 * s->n_closure * sizeof *s->flow_base); /* all five */
 }
 
 void tt_sites_free(tt_site *sites, uint32_t n) {
@@ -78,7 +82,7 @@ bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **ret_groups, 
             s->service = i;
             s->dc = k;
             s->loop = -1;
-            s->ack_share = 1;
+            s->ack_share = s->reach = 1;
             uint32_t below[TT_CLOSURE_MAX], n_below = 0;
             closure(rules, i, below, &n_below);
             if (!take_closure(s, below, n_below)) {
@@ -177,8 +181,21 @@ static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
     }
 }
 
+/* The hottest place of a service that isn't there in this data center: it is called in another. */
+static tt_reading elsewhere(const tt_engine *e, const tt_site *s, uint32_t service) {
+    const tt_group *g = &e->groups[s->service];
+    tt_reading hottest = {0};
+    for (uint32_t k = 0; k < g->n_sites; k++) {
+        if (k == s->dc) continue;
+        tt_where w = {tt_sv_of(tt_service_cname(e, service)), e->rules->services[s->service].dcs[k].name, {0}, {0}, NULL};
+        tt_reading u = tt_read_signal(e, e->load_signal[TT_LOAD_UTILIZATION], &w);
+        if (u.known && (!hottest.known || u.value > hottest.value)) hottest = u;
+    }
+    return hottest;
+}
+
 static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
-    double least_flow = 0;
+    double least_flow = 0, way = 0;
     for (uint32_t i = 0; i < s->n_closure; i++) {
         look k = {e, l, tt_site_where(e, s, i), l->known};
         tt_reading u = get(&k, TT_LOAD_UTILIZATION), in = get(&k, TT_LOAD_ARRIVED), out = get(&k, TT_LOAD_COMPLETED);
@@ -187,6 +204,13 @@ static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
             l->util = u.value;
             l->util_service = (int)s->closure[i];
         }
+        bool some = s->visits[i] > 0 && s->visits[i] < some_requests && !(in.known && l->known && in.value > some_requests * l->admitted && s->calls_per[i] < some_requests);
+        tt_reading there = some && (!u.known || !in.known || in.value < 1) ? elsewhere(e, s, s->closure[i]) : u;
+        if (some && there.known && there.value > partial_full) {
+            l->partial = true;
+            l->partial_service = (int)s->closure[i];
+        } else if (!some && u.known && u.value > way)
+            way = u.value;
         if (!in.known || !out.known || in.value < 1) continue;
         double base = s->flow_base[i] > 0 ? s->flow_base[i] : 1;
         double flow = out.value / in.value / base;
@@ -197,6 +221,7 @@ static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
         if (l->throughput <= 0 || through < l->throughput) l->throughput = through;
     }
     l->flow = least_flow;
+    if (way > way_open) l->partial = false;
 }
 
 static double ewma(double old, double x, double a) { return old > 0 ? old + a * (x - old) : x; }
@@ -223,6 +248,16 @@ static void learn(tt_engine *e, tt_site *s) {
             s->flow_base[i] = ewma(s->flow_base[i], out.value / in.value, learn_baseline);
             if (l->admitted >= 1) s->calls_per[i] = ewma(s->calls_per[i], in.value / l->admitted, learn_baseline);
         }
+        double called = 0, admitted = 0;
+        const tt_group *g = &e->groups[s->service];
+        for (uint32_t k = 0; k < g->n_sites; k++) {
+            tt_where at = {w.service, e->rules->services[s->service].dcs[k].name, {0}, {0}, NULL};
+            tt_reading r = tt_read_signal(e, e->load_signal[TT_LOAD_ARRIVED], &at);
+            const tt_load *o = &e->sites[g->first_site + k].load;
+            if (r.known) called += r.value;
+            if (o->known) admitted += o->admitted;
+        }
+        if (called >= 1 && admitted >= 1) s->visits[i] = ewma(s->visits[i], called / admitted, learn_baseline);
         if (lat.known) s->latency_dep_base[i] = ewma(s->latency_dep_base[i], lat.value, learn_baseline);
     }
     s->ok_base = ewma(s->ok_base, l->ok, learn_baseline);
