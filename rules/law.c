@@ -601,7 +601,7 @@ static void flushed(tt_engine *e, tt_site *s) {
     s->flush_until.ns = 0;
     if (s->cap_rps <= 0 || inner_loop(e, s)) return;
     s->reserve = reserve_outer;
-    tt_site_set_cap(e, s, s->trim * s->reserve * s->measured_rps * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level),
+    tt_site_set_cap(e, s, told(s, s->trim * s->reserve * s->measured_rps * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level)),
                     "the stale queue is flushed: open up to the measured capacity");
     s->raised = false; /* part of the same step: a flush that was too short is no relapse */
 }

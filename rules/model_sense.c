@@ -122,8 +122,9 @@ void tt_model_mesh_step(tt_model *m) {
                     g->now = *e; /* what comes after a newer one is not applied */
             }
             g->n_pending = left;
-            /* Those that did not take it keep what they had before: nothing, for simplicity. They catch up when the fault is over. */
-            g->now.share = m->n_active ? tt_model_amount(m, TT_FAULT_TAKEN, (int)s, d < m->spec.n_dcs ? (int)d : -1, -1) : 1;
+            /* Those that did not take it keep what they had before: nothing, for simplicity. They catch up when the fault is over. Weights are the callers':
+             * a fault of one data center is not theirs. */
+            g->now.share = m->n_active ? tt_model_amount(m, TT_FAULT_TAKEN, (int)s, (int)d, -1) : 1;
         }
 }
 

@@ -283,7 +283,9 @@ static void spare_deaf(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, 
         double c = tt_site_capacity(e, r, NULL);
         if (r != s && !r->faulty && c > 0 && (r->reach >= deaf || r->clean)) rooms += room[i] = c * r->reach;
     }
-    double may = fmax(0.85 * s->measured_rps * tt_gain(d, s->level) / ((1 - s->reach) * total), home * (1 - st->max));
+    /* What stands in its queues can't be flushed by a cap either: a site that hardly answers keeps little until it does. */
+    double f = s->load.fail_ratio, part = f > 0.5 ? 0.3 : f > 0.15 ? 0.6 : 0.85;
+    double may = fmax(part * s->measured_rps * tt_gain(d, s->level) / ((1 - s->reach) * total), home * (1 - st->max));
     if (rooms <= 0 || share[s->dc] < may + 0.02) return;
     double move = share[s->dc] - may;
     for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move;
