@@ -318,6 +318,19 @@ static acked acks_of(const tt_engine *e, const tt_site *s) {
     return a;
 }
 
+/* The armed cap's acknowledgements tell before any incident who doesn't take decisions. */
+static void learn_reach(const tt_engine *e, tt_site *s) {
+    tt_target t = {0};
+    tt_copy_text(t.service, sizeof t.service, tt_sv_of(tt_service_cname(e, s->service)));
+    tt_copy_text(t.dc, sizeof t.dc, tt_sv_of(tt_dc_cname(e, s)));
+    const tt_decision_slot *d = find_slot(e, &t);
+    if (!d || !d->acks_seen) return;
+    if (d->acked_version >= d->changed_version)
+        s->reach = 1;
+    else if (tt_since(e->now, d->issued_at) >= 2 * e->cfg.apply_ns + TT_SECONDS(5))
+        s->reach = d->acked_share;
+}
+
 bool tt_decision_acknowledged(const tt_engine *e, const tt_target *t) {
     const tt_decision_slot *s = find_slot(e, t);
     return !s || !s->acks_seen || s->acked_version >= s->changed_version;
@@ -335,6 +348,7 @@ void tt_arbiter_acks(tt_engine *e, const tt_observations *obs) {
     }
     for (uint32_t i = 0; i < e->n_sites; i++) {
         tt_site *s = &e->sites[i];
+        if (!s->acted && s->armed_rps > 0) learn_reach(e, s);
         if (!s->acted || s->acknowledged) continue;
         acked a = acks_of(e, s);
         bool all = a.all, seen = a.seen;

@@ -178,6 +178,7 @@ typedef struct {
     int util_service;
     bool flow_known;
     double flow;              /* least completed/arrived over its healthy baseline, over the services below */
+    double backlog_s;         /* seconds of work that the window added to what waits there; 0: none, or not known */
     double throughput;        /* least of the saturated services below, in requests admitted here; 0: none is saturated */
     bool partial;             /* full is a service below that only some of the requests need; the way of the others is open */
     int partial_service;
@@ -254,7 +255,7 @@ typedef struct {
     double cap_rps;           /* 0: none */
     bool by_ratio;            /* the cap is held by drop ratios, because the plan has no limit */
     double drop[TT_PRIORITIES_MAX];
-    uint32_t level;
+    uint32_t level, level_before;
     char feature[TT_NAME_MAX], feature_service[TT_NAME_MAX]; /* what `level` is of: known even when the plan is gone */
     double probe_ratio;
     int64_t hold_ns;          /* grows with every relapse */
@@ -702,6 +703,7 @@ int64_t tt_law_dead_time(const tt_engine *e, const tt_site *s);
 bool tt_site_judgeable(const tt_engine *e, const tt_site *s);
 double tt_gain(const tt_step *degrade, uint32_t level);
 const tt_step *tt_site_step(const tt_engine *e, const tt_site *s, tt_step_kind kind);
+double tt_site_share_of_demand(const tt_engine *e, const tt_site *s);
 double tt_site_demand(const tt_site *s); /* fresh requests/s, retries deflated */
 void tt_site_set_level(tt_engine *e, tt_site *s, uint32_t level, const char *why);
 void tt_site_set_cap(tt_engine *e, tt_site *s, double cap_rps, const char *why);

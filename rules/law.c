@@ -27,7 +27,8 @@ static const double give_back_utilization = 0.88, raise_below_utilization = 0.92
 /* Behind held queues waiting is cheap, and most trouble is over by itself; a site that has lost most of its goodput isn't waited for (section 12). */
 static const int64_t dwell_ns = TT_SECONDS(0);
 static const double not_waited_for = 0.4;
-static const int64_t hold_max_ns = TT_SECONDS(300), flush_ns = TT_SECONDS(8), stale_work_ns = TT_SECONDS(6);
+static const int64_t hold_max_ns = TT_SECONDS(300);
+static const double flush_s = 8, flush_least = 0.25, stale_work_s = 6, stale_work_max_s = 10;
 
 double tt_gain(const tt_step *degrade, uint32_t level) {
     return !degrade || level == 0 ? 1 : degrade->gain[level - 1];
@@ -63,6 +64,20 @@ double tt_site_demand(const tt_site *s) {
     const tt_load *l = &s->load;
     double failed = l->admitted - l->ok, fresh = l->offered - 0.7 * failed - 0.2 * (l->dropped + l->refused);
     return fresh > l->ok ? fresh : l->ok;
+}
+
+/* A site in trouble is asked for what its share is of a demand that those without trouble show undistorted. */
+double tt_site_share_of_demand(const tt_engine *e, const tt_site *s) {
+    const tt_group *g = &e->groups[s->service];
+    double own = tt_site_demand(s), seen = 0, weight = 0, mine = g->weights ? g->share[s->dc] : tt_home_share(e, s);
+    for (uint32_t i = 0; i < g->n_sites; i++) {
+        const tt_site *o = &e->sites[g->first_site + i];
+        if (o == s || !o->load.known || !o->clean || !tt_site_judgeable(e, o)) continue;
+        seen += o->load.offered - 0.2 * (o->load.dropped + o->load.refused);
+        weight += g->weights ? g->share[i] : tt_home_share(e, o);
+    }
+    if (s->clean || weight < 0.2 || mine <= 0) return own;
+    return fmax(fmin(mine * seen / weight, s->load.offered), own);
 }
 
 bool tt_site_neutral(const tt_engine *e, const tt_site *s) {
@@ -155,6 +170,7 @@ void tt_site_set_level(tt_engine *e, tt_site *s, uint32_t level, const char *why
     tt_emit_action(e, l, &t, action, s->level ? (double)s->level : (double)NAN, level ? (double)level : (double)NAN, "level", detail, "%s", why);
     if (l) snprintf(l->why, sizeof l->why, "%s", why);
     tt_site_commanded(e, s, level < s->level);
+    s->level_before = s->level;
     s->level = level;
 }
 
@@ -266,7 +282,7 @@ static double delivered(const tt_engine *e, const tt_site *s) {
 /* What the sites that share their load can carry, at degrade level 0, over what they are asked to. Those that nothing is known of count as just able. */
 static double pooled_ratio(tt_engine *e, const tt_site *s, double own) {
     const tt_group *g = &e->groups[s->service];
-    double can = own, asked = tt_site_demand(s);
+    double can = own, asked = tt_site_share_of_demand(e, s);
     for (uint32_t i = 0; i < g->n_sites && tt_site_step(e, s, TT_STEP_SHIFT); i++) {
         const tt_site *o = &e->sites[g->first_site + i];
         if (o == s || !o->load.known || o->faulty) continue;
@@ -323,12 +339,15 @@ static void say_saturated(const tt_site *s, double capacity, char *buf, size_t s
 }
 
 /* Without bounded queues much of what waits is stale: admission goes deep for a short time, so that the work done is wanted again (section 4, flush).
- * Returns the share of the capacity to admit meanwhile. */
+ * How deep: by the work that has been queued up, where arrivals and completions tell; else by how much fails. Returns the share of the capacity to
+ * admit meanwhile. */
 static double flush(tt_engine *e, tt_site *s) {
-    int64_t tick = e->tick_ns > 0 ? e->tick_ns : TT_SECONDS(1), t = (flush_ns + tick - 1) / tick * tick;
-    s->flush_until.ns = e->now.ns + t;
-    double f = s->load.fail_ratio;
-    return f > 0.5 ? fmin(fmax(1 - (double)stale_work_ns / (double)t, 0.25), 0.85) : f > 0.15 ? 0.60 : 0.70;
+    double f = s->load.fail_ratio, queued = s->load.backlog_s * 1.3, by_failures = f > 0.5 ? stale_work_s : f > 0.15 ? 3.2 : 2.4;
+    if (queued < by_failures) queued = by_failures;
+    if (queued > stale_work_max_s) queued = stale_work_max_s;
+    double tick = (double)(e->tick_ns > 0 ? e->tick_ns : TT_SECONDS(1)) / 1e9, t = ceil(fmax(flush_s, queued / (1 - flush_least)) / tick) * tick;
+    s->flush_until.ns = e->now.ns + (int64_t)(t * 1e9);
+    return fmin(fmax(1 - queued / t, flush_least), 0.85);
 }
 
 static void rung(tt_loop *l, const tt_step *st) {
@@ -454,7 +473,7 @@ static void bitten(tt_engine *e, tt_site *s, tt_loop *l) {
         tt_site_set_level(e, s, want, why);
         rung(l, d);
     }
-    double cap = s->reserve * s->measured_rps * tt_gain(d, s->level);
+    double cap = told(s, s->reserve * s->measured_rps * tt_gain(d, s->level));
     snprintf(why, sizeof why, "offered %s rps is over the learned capacity of %s rps: the armed cap becomes this loop's", o, c);
     tt_site_set_cap(e, s, cap, why);
     s->raised = true;
@@ -596,6 +615,18 @@ static void clean(tt_engine *e, tt_site *s, tt_loop *l) {
         give_back_level(e, s, l);
 }
 
+/* While what waits keeps a service busy its throughput is its capacity, whatever is admitted meanwhile; the sample that began the flush still had the
+ * time before in its window. */
+static void measure_in_flush(tt_engine *e, tt_site *s) {
+    const tt_load *l = &s->load;
+    if (!s->saturated || l->throughput <= 0 || l->at.ns < s->measured_at.ns) return;
+    uint32_t level = s->level_before < s->level ? s->level_before : s->level;
+    double c = l->throughput / tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), level);
+    if (c >= s->measured_rps) return;
+    s->measured_rps = fmax(c, 0.5 * s->measured_rps);
+    s->looked_at = e->now;
+}
+
 static void flushed(tt_engine *e, tt_site *s) {
     /* By timer, even while blind: the stale work is gone (section 4, flush). */
     s->flush_until.ns = 0;
@@ -620,6 +651,7 @@ static void site_step(tt_engine *e, tt_site *s) {
     s->hold_said = false;
     const tt_step *degrade = tt_site_step(e, s, TT_STEP_DEGRADE);
     if (s->level > 0 && degrade) watch_dependency(e, s, degrade);
+    if (s->flush_until.ns > e->now.ns) measure_in_flush(e, s);
     if (s->load.at.ns <= s->judged_at.ns || !tt_site_judgeable(e, s)) return;
     if (s->flush_until.ns > e->now.ns) return;
     s->judged_at = s->load.at;
@@ -628,6 +660,14 @@ static void site_step(tt_engine *e, tt_site *s) {
     /* A bad instance below explains it, and its ejection is under way: its effect comes first. */
     if (tt_site_neutral(e, s) && tt_eject_pending(e, s)) return;
     bool first = s->measured_rps <= 0 && s->cap_rps <= 0;
+    if (s->bad && s->load.partial && s->cap_rps > 0) {
+        char why[200];
+        snprintf(why, sizeof why, "what fails needs %s, which only some requests do: holding back the others helps nobody",
+                 tt_service_cname(e, (uint32_t)s->load.partial_service));
+        tt_site_set_cap(e, s, 0, why);
+        s->raised = false;
+        return;
+    }
     if (s->saturated && !s->faulty)
         saturated(e, s, l);
     else if (s->bad)

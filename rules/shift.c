@@ -238,7 +238,7 @@ static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_
         tt_site *r = &e->sites[g->first_site + i];
         if (!r->load.known) return;
         share[i] = share_of(e, g, i);
-        total += tt_site_demand(r);
+        total += tt_site_share_of_demand(e, r);
     }
     for (uint32_t i = 0; i < g->n_sites; i++) {
         tt_site *r = &e->sites[g->first_site + i];
@@ -246,7 +246,7 @@ static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_
         room[i] = fmin(fmax(0, room_of(e, r, l, true) - share[i] * total), step_max_per_theta * share[i] * total);
         rooms += room[i];
     }
-    double excess = tt_site_demand(s) - safe_load * s->measured_rps * tt_gain(d, s->level), home = tt_home_share(e, s);
+    double excess = tt_site_share_of_demand(e, s) - safe_load * s->measured_rps * tt_gain(d, s->level), home = tt_home_share(e, s);
     double may = fmax(0, share[s->dc] - home * (1 - st->max)) * total, move = fmin(fmin(excess, rooms), may);
     if (total <= 0 || move < 0.03 * total) return;
     for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move / total;
@@ -365,6 +365,11 @@ void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
         if (!s->load.known || s->looked_at.ns != e->now.ns) continue; /* once for each sample, and only one that is judgeable */
         bool believed = s->bad_samples >= 2 || s->load.fail_ratio > plain_at_once;
         bool local = s->bad && believed && s->load.refused_ratio <= 0.01 && s->load.fail_ratio > 0.05 && peers_are_well(e, g, s);
+        /* What a cap holds back here others may have room for. */
+        if (!s->saturated && !s->bad && !s->faulty && s->cap_rps > 0 && s->load.dropped > 0.03 * s->load.offered) {
+            relieve(e, g, service, s, l);
+            continue;
+        }
         /* Load looks like a fault of its own too when it is alone: what its hops can show decides. Unbounded queues fail like that by load alone. */
         if (s->saturated && !s->faulty && (!local || s->load.fail_ratio < 0.5 || !e->rules->services[s->service].inner_loop)) {
             if (s->reach < deaf)

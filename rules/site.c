@@ -206,19 +206,24 @@ static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
         }
         bool some = s->visits[i] > 0 && s->visits[i] < some_requests && !(in.known && l->known && in.value > some_requests * l->admitted && s->calls_per[i] < some_requests);
         tt_reading there = some && (!u.known || !in.known || in.value < 1) ? elsewhere(e, s, s->closure[i]) : u;
-        if (some && there.known && there.value > partial_full) {
+        double base_flow = s->flow_base[i] > 0 ? s->flow_base[i] : 1;
+        bool behind = in.known && out.known && in.value >= 1 && out.value / in.value / base_flow < flow_floor;
+        if (some && ((there.known && there.value > partial_full) || behind)) {
             l->partial = true;
             l->partial_service = (int)s->closure[i];
         } else if (!some && u.known && u.value > way)
             way = u.value;
         if (!in.known || !out.known || in.value < 1) continue;
-        double base = s->flow_base[i] > 0 ? s->flow_base[i] : 1;
-        double flow = out.value / in.value / base;
+        double base = base_flow, flow = out.value / in.value / base;
         if (!l->flow_known || flow < least_flow) least_flow = flow;
         l->flow_known = true;
+        /* A feature that is asked less by our own doing has less throughput for it. */
+        if (s->level > 0 && strcmp(tt_service_cname(e, s->closure[i]), s->feature) == 0) continue;
         if (flow >= flow_floor && !(u.known && u.value > util_ceiling)) continue;
         double calls = s->calls_per[i] > 0 ? s->calls_per[i] : 1, through = out.value / calls;
-        if (l->throughput <= 0 || through < l->throughput) l->throughput = through;
+        if (l->throughput > 0 && through >= l->throughput) continue;
+        l->throughput = through;
+        l->backlog_s = out.value > 0 ? (in.value * base - out.value) / out.value * (double)l->window_ns / 1e9 : 0;
     }
     l->flow = least_flow;
     if (way > way_open) l->partial = false;

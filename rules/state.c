@@ -8,7 +8,7 @@
 #define SITE_NUMBERS(X)                                                                                                                              \
     X(learned_rps) X(utilization_worth) X(latency_base_ms) X(measured_rps) X(cap_rps) X(ack_share) X(probe_ratio) X(armed_rps) X(armed_latency_ms) X(good_rps) X(trim) X(raise) X(reserve)   \
     X(ok_base) X(reach) X(base.rate_rps) X(base.multiplier) X(base.integral)
-#define SITE_COUNTS(X) X(base_samples) X(level) X(bad_samples) X(hot_samples) X(bites) X(base.steps_done)
+#define SITE_COUNTS(X) X(base_samples) X(level) X(level_before) X(bad_samples) X(hot_samples) X(bites) X(base.steps_done)
 #define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty) X(by_ratio)
 #define SITE_TIMES(X)                                                                                                                                \
     X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until)            \
