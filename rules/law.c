@@ -622,9 +622,7 @@ static void measure_in_flush(tt_engine *e, tt_site *s) {
     if (!s->saturated || l->throughput <= 0 || l->at.ns < s->measured_at.ns) return;
     uint32_t level = s->level_before < s->level ? s->level_before : s->level;
     double c = l->throughput / tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), level);
-    if (c >= s->measured_rps) return;
-    s->measured_rps = fmax(c, 0.5 * s->measured_rps);
-    s->looked_at = e->now;
+    if (c < s->measured_rps) s->measured_rps = fmax(c, 0.5 * s->measured_rps);
 }
 
 static void flushed(tt_engine *e, tt_site *s) {

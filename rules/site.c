@@ -182,12 +182,12 @@ static void look_at_entry(const tt_engine *e, const tt_site *s, tt_load *l) {
 }
 
 /* The hottest place of a service that isn't there in this data center: it is called in another. */
-static tt_reading elsewhere(const tt_engine *e, const tt_site *s, uint32_t service) {
+static tt_reading elsewhere(const tt_engine *e, const tt_site *s, uint32_t below) {
     const tt_group *g = &e->groups[s->service];
     tt_reading hottest = {0};
     for (uint32_t k = 0; k < g->n_sites; k++) {
         if (k == s->dc) continue;
-        tt_where w = {tt_sv_of(tt_service_cname(e, service)), e->rules->services[s->service].dcs[k].name, {0}, {0}, NULL};
+        tt_where w = tt_site_where(e, &e->sites[g->first_site + k], below);
         tt_reading u = tt_read_signal(e, e->load_signal[TT_LOAD_UTILIZATION], &w);
         if (u.known && (!hottest.known || u.value > hottest.value)) hottest = u;
     }
@@ -205,7 +205,7 @@ static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
             l->util_service = (int)s->closure[i];
         }
         bool some = s->visits[i] > 0 && s->visits[i] < some_requests && !(in.known && l->known && in.value > some_requests * l->admitted && s->calls_per[i] < some_requests);
-        tt_reading there = some && (!u.known || !in.known || in.value < 1) ? elsewhere(e, s, s->closure[i]) : u;
+        tt_reading there = some && (!u.known || !in.known || in.value < 1) ? elsewhere(e, s, i) : u;
         double base_flow = s->flow_base[i] > 0 ? s->flow_base[i] : 1;
         bool behind = in.known && out.known && in.value >= 1 && out.value / in.value / base_flow < flow_floor;
         if (some && ((there.known && there.value > partial_full) || behind)) {
@@ -256,7 +256,7 @@ static void learn(tt_engine *e, tt_site *s) {
         double called = 0, admitted = 0;
         const tt_group *g = &e->groups[s->service];
         for (uint32_t k = 0; k < g->n_sites; k++) {
-            tt_where at = {w.service, e->rules->services[s->service].dcs[k].name, {0}, {0}, NULL};
+            tt_where at = tt_site_where(e, &e->sites[g->first_site + k], i); /* what is below is the same everywhere */
             tt_reading r = tt_read_signal(e, e->load_signal[TT_LOAD_ARRIVED], &at);
             const tt_load *o = &e->sites[g->first_site + k].load;
             if (r.known) called += r.value;
