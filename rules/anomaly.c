@@ -308,6 +308,7 @@ static void take_alert(tt_engine *e, const tt_alert *in) {
         const char *alert_key = in->key[0] ? in->key : "-";
         tt_anomaly *a = find(e, k, NULL, alert_key);
         if (a) {
+            if (in->firing) a->last_sample = e->now;
             /* What was resolved is over at the next look, or once `clear_for` is. */
             if (!in->firing && a->state == TT_AN_PENDING) drop(e, a);
             else if (!in->firing && a->state == TT_AN_OPEN) {
@@ -324,8 +325,9 @@ static void take_alert(tt_engine *e, const tt_alert *in) {
         size_t n = in->firing ? alert_labels(e, d, in, made, &matches_it) : 0;
         tt_labels l;
         if (!matches_it || !tt_labels_copy(&l, made, n)) continue;
-        (void)add(e, k, &l, alert_key);
+        a = add(e, k, &l, alert_key);
         tt_labels_free(&l);
+        if (a) a->first_sample = a->last_sample = e->now;
     }
 }
 
@@ -368,7 +370,14 @@ static void step_alert(tt_engine *e, tt_anomaly *a) {
     const tt_anomaly_def *d = &e->rules->anomalies[a->anomaly];
     int64_t since = tt_since(e->now, a->since);
     if (a->state == TT_AN_PENDING && since >= d->for_ns) open_it(e, a);
-    if (a->state == TT_AN_CLEARING && since >= d->clear_ns) clear_it(e, a);
+    /* Its end may have been told while nobody listened. */
+    if (a->state == TT_AN_OPEN && d->expires_ns > 0 && tt_since(e->now, a->last_sample) >= d->expires_ns) {
+        char span[32];
+        tt_format_duration(d->expires_ns, span, sizeof span);
+        say_target(tt_emit(e, "anomaly_cleared", NULL, TT_SV_FMT " is over: the alert has not been sent again for %s (alert.expires)", TT_SV_ARG(d->name), span), a);
+        drop(e, a);
+    } else if (a->state == TT_AN_CLEARING && since >= d->clear_ns)
+        clear_it(e, a);
 }
 
 /* ---- saved and restored ---- */

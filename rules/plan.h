@@ -54,7 +54,7 @@ typedef struct {
     uint32_t signal;
     uint32_t anomaly;              /* BURN, BASELINE */
     int64_t span_ns;               /* CHANGE, RATE, MEAN: how far back */
-    int64_t every_ns, max_age_ns;  /* the signal's */
+    int64_t every_ns;              /* the signal's */
     uint32_t slots;                /* CHANGE, RATE, MEAN: length of the ring */
     size_t offset, bytes;          /* in a series' memory */
     uint32_t next;                 /* of the same signal; TT_TRACKS_MAX ends */
@@ -110,6 +110,7 @@ typedef struct {
     tt_label_match alert; /* ALERT: matched on the alert's name */
     size_t n_alert_labels;
     tt_label_match alert_labels[TT_MATCHERS_MAX]; /* ALERT; named groups of these and of the name become labels of the anomaly */
+    int64_t expires_ns;   /* ALERT: over when it has not been sent again for so long; default 1d; 0: never */
     tt_slo slo;
     tt_deviates deviates; /* BASELINE, PEERS */
     tt_usual_def baseline;

@@ -38,7 +38,6 @@ int tt_rules_track(tt_load *l, const tt_doc *at, tt_track_def track) {
         return -1;
     }
     track.every_ns = s->every_ns;
-    track.max_age_ns = s->max_age_ns;
     track.slots = tt_past_slots(track.span_ns, s->every_ns);
     r->tracks[r->n_tracks] = track;
     return (int)r->n_tracks++;
@@ -103,13 +102,15 @@ static void check_groups(tt_load *l, const tt_doc *node, const tt_label_match *m
 }
 
 static void load_alert(tt_load *l, const tt_doc *alert, tt_anomaly_def *a) {
-    const tt_doc *of = NULL, *labels = NULL;
-    const tt_key keys[] = {{"name", &of}, {"labels", &labels}};
+    const tt_doc *of = NULL, *labels = NULL, *expires = NULL;
+    const tt_key keys[] = {{"name", &of}, {"labels", &labels}, {"expires", &expires}};
     tt_sv seen[TT_MATCH_GROUPS_MAX];
     size_t n_seen = 0;
     bool ok = tt_read_keys(l, alert, "alert", "{name: /HighErrorRate/, labels: {severity: page}}", keys, TT_COUNT(keys));
     if (ok && !of && !labels)
         tt_load_fail(l, TT_EMISSING, alert, "alert needs the name it answers, or labels: {name: /HighErrorRate/} or {labels: {severity: page}}");
+    a->expires_ns = day;
+    tt_get_duration(l, expires, "alert.expires", TT_SECONDS(60), 30 * day, &a->expires_ns);
     a->alert.label = TT_SV("alertname");
     if (of && tt_get_match(l, of, "alert.name", &a->alert)) {
         a->alert.label = TT_SV("alertname");

@@ -224,6 +224,29 @@ static const tt_service_def *declared(tt_load *l, const tt_doc *node, tt_sv name
     return NULL;
 }
 
+/* A pattern that runs away counts as no match, or as protected: what can be seen of that at load is told. */
+static void check_pattern(tt_load *l, const tt_label_match *m, const char *what) {
+    const tt_rules *r = l->r;
+    bool services = tt_sv_eq(m->label, TT_SV("service")), dcs = tt_sv_eq(m->label, TT_SV("dc"));
+    if (!m->pattern || (!services && !dcs)) return;
+    for (size_t i = 0; i < r->n_services; i++)
+        for (size_t k = 0; k < (services ? 1 : r->services[i].n_dcs); k++) {
+            tt_sv groups[TT_MATCH_GROUPS_MAX], name = services ? r->services[i].name : r->services[i].dcs[k].name;
+            if (r->matcher->match(r->matcher->ctx, m->pattern, name, groups) != TT_MATCH_LIMIT) continue;
+            tt_doc at = {.kind = TT_DOC_SCALAR, .pos = m->pos};
+            tt_load_fail(l, TT_ELIMIT, &at, "%s " TT_SV_FMT " runs away on " TT_SV_FMT ": it tries more than may be tried; write it without a repeat inside a repeat", what,
+                         TT_SV_ARG(m->text), TT_SV_ARG(name));
+            return;
+        }
+}
+
+static void check_patterns(tt_load *l) {
+    const tt_rules *r = l->r;
+    for (size_t i = 0; i < r->guardrails.n_protected; i++) check_pattern(l, &r->guardrails.protected_services[i], "guardrails.protected");
+    for (size_t i = 0; i < r->n_plans; i++)
+        for (size_t k = 0; k < r->plans[i].n_matchers; k++) check_pattern(l, &r->plans[i].matchers[k], "on.labels");
+}
+
 static const tt_label_match *protector_of(const tt_rules *r, tt_sv name) {
     for (size_t i = 0; i < r->guardrails.n_protected; i++) {
         const tt_label_match *m = &r->guardrails.protected_services[i];
@@ -512,6 +535,7 @@ static void check_rivals(tt_load *l, size_t i) {
 void tt_check_rules(tt_load *l) {
     tt_rules *r = l->r;
     check_services(l);
+    check_patterns(l);
     for (size_t i = 0; i < r->n_anomalies; i++) check_anomaly(l, &r->anomalies[i], &l->anomalies[i]);
     for (size_t i = 0; i < r->n_plans; i++) {
         check_keeps(l, &r->plans[i], &l->plans[i]);

@@ -330,9 +330,10 @@ void *tt_series_track(const tt_series *s, const tt_track_def *d) { return (char 
 
 /* What expressions look back at; the rest is remembered when its anomaly is looked at, because it depends on what that finds. */
 static void remember(const tt_engine *e, const tt_series *s) {
+    int64_t max_age = tt_series_max_age(e, s->signal);
     for (uint32_t i = e->rules->signals[s->signal].first_track; i < TT_TRACKS_MAX; i = e->rules->tracks[i].next) {
         const tt_track_def *d = &e->rules->tracks[i];
-        if (d->kind <= TT_TRACK_MEAN) tt_past_take(tt_series_track(s, d), d, s->at, s->value);
+        if (d->kind <= TT_TRACK_MEAN) tt_past_take(tt_series_track(s, d), d, max_age, s->at, s->value);
     }
 }
 

@@ -24,12 +24,12 @@ static tt_past_slot *slot_of(tt_past *p, const tt_track_def *d, uint32_t i) {
     return &p->s[(p->head + i) % d->slots];
 }
 
-void tt_past_take(tt_past *p, const tt_track_def *d, tt_time at, double value) {
+void tt_past_take(tt_past *p, const tt_track_def *d, int64_t max_age_ns, tt_time at, double value) {
     if (p->at && at.ns <= p->at) return;
     if (p->at) {
         int64_t dt = at.ns - p->at;
         if (d->kind == TT_TRACK_RATE) p->v += value >= p->last ? value - p->last : value;
-        if (d->kind == TT_TRACK_MEAN && dt <= d->max_age_ns) {
+        if (d->kind == TT_TRACK_MEAN && dt <= max_age_ns) {
             p->v += p->last * ((double)dt / 1e9);
             p->t += (double)dt / 1e9;
         }

@@ -26,7 +26,8 @@ typedef struct {
 } tt_past;
 
 uint32_t tt_past_slots(int64_t span_ns, int64_t every_ns);
-void tt_past_take(tt_past *p, const tt_track_def *d, tt_time at, double value);
+/* max_age_ns: a value is good for that long; MEAN counts it no longer. */
+void tt_past_take(tt_past *p, const tt_track_def *d, int64_t max_age_ns, tt_time at, double value);
 /* false: no sample is known from about a span before the newest (within a quarter of the span or one interval). */
 bool tt_past_read(const tt_past *p, const tt_track_def *d, double *ret);
 

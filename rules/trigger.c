@@ -55,7 +55,7 @@ static void judge_slo(const tt_engine *e, const tt_anomaly_def *d, const tt_seri
     if (tt_series_quality(e, driver) == TT_Q_OK) {
         if (driver->at.ns > b->at) {
             const tt_signal_def *s = &e->rules->signals[d->signal];
-            int64_t covers = driver->window_ns > 2 * s->every_ns ? driver->window_ns : 2 * s->every_ns;
+            int64_t every = s->every_ns > e->cfg.scrape_ns ? s->every_ns : e->cfg.scrape_ns, covers = driver->window_ns > 2 * every ? driver->window_ns : 2 * every;
             tt_where w = tt_series_where(e, driver);
             tt_reading requests = {.known = true, .value = 1};
             if (d->slo.requests >= 0) requests = tt_read_signal(e, d->slo.requests, &w);
@@ -79,7 +79,7 @@ static void judge_baseline(const tt_engine *e, const tt_anomaly_def *d, const tt
     if (!ok) return;
     v->when = v->found.deviation.when;
     v->clear = v->found.deviation.clear;
-    tt_usual_take(u, d, t->max_age_ns, driver->at, driver->value, !wrong && v->when != TT_TRUE);
+    tt_usual_take(u, d, tt_series_max_age(e, d->signal), driver->at, driver->value, !wrong && v->when != TT_TRUE);
 }
 
 /* ---- absent ---- */

@@ -104,7 +104,7 @@ typedef struct {
 } past;
 
 static past past_of(tt_track_kind kind, int64_t span_ns, int64_t every_ns) {
-    past x = {.d = {.kind = kind, .span_ns = span_ns, .every_ns = every_ns, .max_age_ns = 4 * every_ns, .slots = tt_past_slots(span_ns, every_ns)}};
+    past x = {.d = {.kind = kind, .span_ns = span_ns, .every_ns = every_ns, .slots = tt_past_slots(span_ns, every_ns)}};
     x.p = calloc(1, sizeof(tt_past) + x.d.slots * sizeof(tt_past_slot));
     return x;
 }
@@ -116,34 +116,34 @@ static void looking_back(void **state) {
     past c = past_of(TT_TRACK_CHANGE, S(30), S(5));
     for (int i = 0; i <= 6; i++) {
         assert_false(tt_past_read(c.p, &c.d, &v) && i * 5 - 5 < 22); /* not before three quarters of the span are seen */
-        tt_past_take(c.p, &c.d, at(i * 5), 10.0 * i);
+        tt_past_take(c.p, &c.d, 4 * c.d.every_ns, at(i * 5), 10.0 * i);
     }
     assert_true(tt_past_read(c.p, &c.d, &v) && v == 60);
-    tt_past_take(c.p, &c.d, at(30), 1e9); /* the same instant again, and one that is late */
-    tt_past_take(c.p, &c.d, at(3), 1e9);
+    tt_past_take(c.p, &c.d, 4 * c.d.every_ns, at(30), 1e9); /* the same instant again, and one that is late */
+    tt_past_take(c.p, &c.d, 4 * c.d.every_ns, at(3), 1e9);
     assert_true(tt_past_read(c.p, &c.d, &v) && v == 60);
     /* After a gap nobody knows what was 30 s ago... */
-    tt_past_take(c.p, &c.d, at(100), 7);
+    tt_past_take(c.p, &c.d, 4 * c.d.every_ns, at(100), 7);
     assert_false(tt_past_read(c.p, &c.d, &v));
-    tt_past_take(c.p, &c.d, at(120), 8);
+    tt_past_take(c.p, &c.d, 4 * c.d.every_ns, at(120), 8);
     assert_false(tt_past_read(c.p, &c.d, &v));
     /* ... until there is such a thing again. */
-    tt_past_take(c.p, &c.d, at(130), 9);
+    tt_past_take(c.p, &c.d, 4 * c.d.every_ns, at(130), 9);
     assert_true(tt_past_read(c.p, &c.d, &v) && v == 2);
     free(c.p);
 
     /* A counter: 5 a second, starting again from 0 twice. 100 110 | 5 15 | 2 12: rises 10, 5, 10, 2, 10 in 10 s */
     past r = past_of(TT_TRACK_RATE, S(10), S(2));
     static const double counter[] = {100, 110, 5, 15, 2, 12};
-    for (int i = 0; i < 6; i++) tt_past_take(r.p, &r.d, at(2 * i), counter[i]);
+    for (int i = 0; i < 6; i++) tt_past_take(r.p, &r.d, 4 * r.d.every_ns, at(2 * i), counter[i]);
     assert_true(tt_past_read(r.p, &r.d, &v) && near(v, 3.7));
     free(r.p);
 
     /* 1 for 20 s, then 4 for 10 s: the mean over 30 s is 2. A hole counts for nothing. */
     past m = past_of(TT_TRACK_MEAN, S(30), S(5));
-    for (int i = 0; i <= 6; i++) tt_past_take(m.p, &m.d, at(5 * i), i < 4 ? 1 : 4);
+    for (int i = 0; i <= 6; i++) tt_past_take(m.p, &m.d, 4 * m.d.every_ns, at(5 * i), i < 4 ? 1 : 4);
     assert_true(tt_past_read(m.p, &m.d, &v) && near(v, 2));
-    tt_past_take(m.p, &m.d, at(55), 4);        /* 25 s: longer than a value is good for */
+    tt_past_take(m.p, &m.d, 4 * m.d.every_ns, at(55), 4);        /* 25 s: longer than a value is good for */
     assert_false(tt_past_read(m.p, &m.d, &v)); /* less than half of the span is covered */
     free(m.p);
 
@@ -151,7 +151,7 @@ static void looking_back(void **state) {
     past l = past_of(TT_TRACK_CHANGE, S(3600), S(1));
     assert_true(l.d.slots == TT_PAST_SLOTS_MAX);
     for (int i = 0; i <= 20000; i++) {
-        tt_past_take(l.p, &l.d, at(i + 0.013 * (i % 7)), (double)i);
+        tt_past_take(l.p, &l.d, 4 * l.d.every_ns, at(i + 0.013 * (i % 7)), (double)i);
         if (i < 3700) continue;
         assert_true(tt_past_read(l.p, &l.d, &v));
         if (fabs(v - 3600) > 0.0125 * 3600) fail_msg("at %d the change is %g", i, v);
@@ -336,7 +336,7 @@ static void restored(void **state) {
     for (int t = 0; t < 4 * 86400; t += 60) {
         tt_usual_take(u, &d, S(240), at(t), 100 + 50 * sin(t / 86400.0 * 6.28) + t % 7, true);
         tt_burn_take(b, &slo, at(t), S(120), t % 17 / 1000.0, t % 5);
-        tt_past_take(c.p, &c.d, at(t), t);
+        tt_past_take(c.p, &c.d, 4 * c.d.every_ns, at(t), t);
     }
     tt_anomaly_def both[2] = {d, slo};
     r.anomalies = both;

@@ -119,6 +119,7 @@ static void alerts(void **state) {
     static const row rows[] = {
         {ALERT, "{labels: {severity: page}}", ""},
         {ALERT, "{name: '/^(?<what>.+)$/', labels: {service: '/^(?<svc>.+)$/', cluster: '/^prod-(?<dc>.+)$/', severity: page}}", ""},
+        {ALERT, "{labels: {severity: page}, expires: @10s}", "out of range: write 1m to 30d"},
         {ALERT, "{labels: @text}", "alert.labels is a map"},
         {ALERT, "{labels: {@a-b: x}}", "is not the name of a label"},
         {ALERT, "{labels: {a: '/(@/'}}", "missing closing parenthesis"},

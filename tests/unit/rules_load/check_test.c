@@ -377,6 +377,11 @@ static void contradictions(void **state) {
         expect(more, text, "");
         free(text);
     }
+    /* A name that a pattern runs away on. */
+    expect("a pattern and a service",
+           "services: [{name: xyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyz-, dcs: [a]}]\n"
+           "guardrails: {protected: [@'/^(x\\x79z|x\\x79zx\\x79z)*$/']}\n",
+           "guardrails.protected /^(x\\x79z|x\\x79zx\\x79z)*$/ runs away on xyzxyz");
     /* Taken out, it says nothing any more. */
     char *text = replaced(good_text, "guardrails:\n",
                           "  - name: out\n    on: {anomaly: overload, labels: {service: /^(?<svc>.+)$/, dc: /^(?<dc>.+)$/, instance: "
