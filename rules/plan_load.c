@@ -145,7 +145,9 @@ static void load_priorities(tt_load *l, const tt_doc *list) {
 
 static const char *const report_names[] = {"offered_rps",    "admitted_rps", "ok_rps",      "refused_rps",     "dropped_rps",
                                            "completed_rps",  "arrived_rps",  "utilization", "latency_mean_ms", "latency_p50_ms",
-                                           "latency_p99_ms", "inflight",     "error_ratio"};
+                                           "latency_p99_ms", "inflight",     "error_ratio",
+                                           "latency_mean",   "latency_p50",  "latency_p99"}; /* the same, their unit left out */
+enum { FIRST_WITHOUT_UNIT = 13 };
 static const char *const across_names[] = {"sum", "mean", "max", "min"};
 
 static bool ends_with(tt_sv s, tt_sv end) {
@@ -250,7 +252,8 @@ static void load_signal(tt_load *l, const tt_doc *item) {
     if (tt_get_text(l, query, "query", "rate(http_requests_total[30s])", &s.query) && s.query.n > QUERY_MAX)
         tt_load_fail(l, TT_ELIMIT, query, "the query has %zu bytes, at most %d: record its parts as rules in Prometheus", s.query.n, QUERY_MAX);
     size_t figure = 0;
-    if (reports && tt_get_choice(l, reports, "reports", report_names, TT_COUNT(report_names), &figure)) s.reports = tt_sv_of(report_names[figure]);
+    if (reports && tt_get_choice(l, reports, "reports", report_names, TT_COUNT(report_names), &figure))
+        s.reports = tt_sv_of(report_names[figure < FIRST_WITHOUT_UNIT ? figure : 8 + figure - FIRST_WITHOUT_UNIT]);
     if (reports && labels)
         tt_load_fail(l, TT_EVALUE, labels, "labels renames what a query returns; load reports have service and dc already: leave it out");
     s.every_ns = reports ? TT_SECONDS(1) : TT_SECONDS(5);

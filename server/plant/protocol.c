@@ -737,35 +737,71 @@ static tt_quality quality_of(const tt_signal_def *def, const tt_plant_measuremen
     return m->samples < least ? TT_Q_TOO_FEW_SAMPLES : TT_Q_OK;
 }
 
+/* Whose values the signal's are: those of a load report, or its own. */
+static tt_sv figure_of(const tt_signal_def *def) { return def->reports.n ? def->reports : def->name; }
+
+static void add(const tt_plant_measurement *in_line, const tt_rules *r, uint32_t signal, tt_measurement *ret) {
+    *ret = (tt_measurement){.signal = signal,
+                            .n_labels = in_line->n_labels,
+                            .value = in_line->value,
+                            .at = tt_plant_time(in_line->at_ns),
+                            .quality = quality_of(&r->signals[signal], in_line),
+                            .window_ns = in_line->window_ns};
+    memcpy(ret->labels, in_line->labels, in_line->n_labels * sizeof ret->labels[0]);
+    rename_labels(&r->signals[signal], ret);
+}
+
+/* One name of the line, and the signals that its measurements speak for. */
+typedef struct {
+    tt_sv name;
+    int signal; /* of that very name; -1: none */
+    size_t n_uses, n_to;
+    uint32_t *to;
+} spoken;
+
+/* A load report is known under its own name and under every name the rules give it, unless the plant tells that one itself. */
+static bool listeners(tt_arena *a, const tt_rules *r, const bool named[TT_SIGNALS_MAX], spoken *w) {
+    tt_sv figure = w->signal >= 0 ? figure_of(&r->signals[w->signal]) : w->name;
+    w->to = tt_arena_array(a, r->n_signals + 1, sizeof *w->to);
+    for (uint32_t k = 0; w->to && k < r->n_signals; k++)
+        if ((int)k == w->signal || (!named[k] && tt_sv_eq(figure_of(&r->signals[k]), figure))) w->to[w->n_to++] = k;
+    return w->to != NULL;
+}
+
 bool tt_plant_line_bind(tt_plant_line *l, const tt_rules *r, tt_plant_ear *ear, tt_observations *ret) {
-    size_t n = l->n_measurements ? l->n_measurements : 1, kept = 0, n_polls = 0;
-    tt_measurement *m = tt_arena_array(l->arena, n, sizeof *m);
+    enum { NAMES_MAX = 2 * TT_SIGNALS_MAX }; /* more than that are ignored: rules have half as many */
+    size_t kept = 0, n_polls = 0, room = 1, n_words = 0, at = 0;
+    size_t *word_of = tt_arena_array(l->arena, l->n_measurements + 1, sizeof *word_of);
+    spoken *words = tt_arena_array(l->arena, NAMES_MAX, sizeof *words);
     tt_poll *polls = tt_arena_array(l->arena, TT_SIGNALS_MAX, sizeof *polls);
     bool told[TT_SIGNALS_MAX] = {false};
-    if (!m || !polls) return false;
-    int last = -1; /* neighbours are mostly of one signal */
+    if (!word_of || !words || !polls) return false;
     for (size_t i = 0; i < l->n_measurements; i++) {
-        const tt_plant_measurement *in_line = &l->measurements[i];
-        int signal = last >= 0 && tt_sv_eq(r->signals[last].name, in_line->signal) ? last : tt_rules_signal(r, in_line->signal);
-        if (signal < 0) {
-            ignore(ear, in_line->signal);
-            continue;
+        tt_sv name = l->measurements[i].signal;
+        if (at == n_words || !tt_sv_eq(words[at].name, name)) /* neighbours mostly have one name */
+            for (at = 0; at < n_words && !tt_sv_eq(words[at].name, name);) at++;
+        word_of[i] = at;
+        if (at == NAMES_MAX) continue;
+        if (at == n_words) words[n_words++] = (spoken){.name = name, .signal = tt_rules_signal(r, name)};
+        words[at].n_uses++;
+        if (words[at].signal >= 0) ear->named[words[at].signal] = true;
+    }
+    for (size_t i = 0; i < n_words; i++) {
+        if (!listeners(l->arena, r, ear->named, &words[i])) return false;
+        room += words[i].n_uses * words[i].n_to;
+    }
+    tt_measurement *m = tt_arena_array(l->arena, room, sizeof *m);
+    if (!m) return false;
+    for (size_t i = 0; i < l->n_measurements; i++) {
+        const spoken *w = word_of[i] < n_words ? &words[word_of[i]] : NULL;
+        if (!w || !w->n_to) ignore(ear, l->measurements[i].signal);
+        for (size_t k = 0; w && k < w->n_to; k++) {
+            add(&l->measurements[i], r, w->to[k], &m[kept++]);
+            if (told[w->to[k]]) continue;
+            told[w->to[k]] = true;
+            /* Scrapes may be slower than ticks, and come one by one: what a line doesn't hold is not gone. */
+            polls[n_polls++] = (tt_poll){.signal = w->to[k], .answered = true, .partial = true};
         }
-        last = signal;
-        const tt_signal_def *def = &r->signals[signal];
-        tt_measurement *one = &m[kept++];
-        *one = (tt_measurement){.signal = (uint32_t)signal,
-                                .n_labels = in_line->n_labels,
-                                .value = in_line->value,
-                                .at = tt_plant_time(in_line->at_ns),
-                                .quality = quality_of(def, in_line),
-                                .window_ns = in_line->window_ns};
-        memcpy(one->labels, in_line->labels, in_line->n_labels * sizeof one->labels[0]);
-        rename_labels(def, one);
-        if (told[signal]) continue;
-        told[signal] = true;
-        /* Scrapes may be slower than ticks, and come one by one: what a line doesn't hold is not gone. */
-        polls[n_polls++] = (tt_poll){.signal = (uint32_t)signal, .answered = true, .partial = true};
     }
     for (size_t i = 0; i < l->n_acks; i++) l->acks[i].epoch = ear->epoch;
     *ret = (tt_observations){.now = tt_plant_time(l->now_ns),

@@ -80,6 +80,7 @@ typedef struct {
     uint32_t n_names;        /* of them, distinct; the first TT_COUNT(names) are kept */
     char names[16][64];
     uint32_t n_named;        /* of those, how many the caller has told already: its own count */
+    bool named[TT_SIGNALS_MAX]; /* signals of the rules that the plant has told by their own name; to be cleared with new rules */
 } tt_plant_ear;
 /* The line as observations for the rules; everything lives as long as the line. false: memory is out. */
 bool tt_plant_line_bind(tt_plant_line *l, const tt_rules *r, tt_plant_ear *ear, tt_observations *ret);

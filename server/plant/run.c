@@ -290,6 +290,7 @@ static bool take_topology(run *r, const tt_plant_line *l, tt_err *err) {
         }
     } else {
         tt_engine_set_rules(r->engine, rules);
+        memset(r->ear.named, 0, sizeof r->ear.named);
         notice(r, "the topology changed at line %llu", (unsigned long long)r->line);
     }
     tt_rules_free(r->rules);

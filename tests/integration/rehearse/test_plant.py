@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import subprocess
 import tempfile
 import unittest
 import xml.etree.ElementTree
@@ -59,6 +60,26 @@ class Example(unittest.TestCase):
             known = re.findall(r'MEMBERS\(r, [^;]*?\);', f.read())
         for member in {m for k in known for m in re.findall(r'"(\w+)"', k)}:
             self.assertTrue(re.search(rf'`(services\[\]\.)?{member}`', docs), f'{member} is not explained in docs/plant.md')
+
+
+class Model(unittest.TestCase):
+    """Our own mesh model as a plant: what crosses the protocol is worth what it is worth without it."""
+    def test_worth_the_same_either_way(self):
+        plant = os.environ['MODEL_PLANT']
+        for incident in ('surge', 'dc-loss', 'retry-storm', 'noise', 'slow-optional --inner-loop'):
+            with self.subTest(incident):
+                name, *more = incident.split()
+
+                def score(how):
+                    return json.loads(subprocess.run([plant, name, '2001', how, *more], capture_output=True, check=True, timeout=100).stdout)
+                nothing, direct = score('nothing'), score('direct')
+                code, out, err = run('--json', '--plant', f"{plant} {name} 2001 plant {' '.join(more)}")
+                self.assertEqual((code, err), (0, ''))
+                out = json.loads(out)
+                self.assertAlmostEqual(out['score']['wanted'], direct['wanted'], delta=1)
+                self.assertAlmostEqual(out['score']['good'], direct['good'], delta=0.02 * direct['wanted'])
+                self.assertGreaterEqual(out['score']['good'], nothing['good'] - 0.005 * nothing['wanted'])
+                self.assertEqual((out['invariant_violations'], out['ignored_measurements']), (0, 0))
 
 
 class Trouble(unittest.TestCase):

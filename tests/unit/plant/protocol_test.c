@@ -241,6 +241,30 @@ static void measurements_become_the_engines(void **state) {
     tt_rules_free(r);
 }
 
+/* A load report is heard under every name that the rules give it, until the plant tells that name itself. */
+static void one_report_under_several_names(void **state) {
+    (void)state;
+    tt_rules *r = rules_of("signals:\n  - {name: p99_ms, reports: latency_p99}\n  - {name: latency_p99_ms, reports: latency_p99_ms}\n  - {name: slow_ms, reports: latency_p99_ms}\n");
+    static const struct {
+        const char *says, *heard; /* a letter a signal: p, l, s */
+    } rows[] = {
+        {"latency_p99_ms", "pls"}, {"p99_ms", "ps"}, {"latency_p99_ms\",\"value\":2},{\"signal\":\"p99_ms", "lsps"}, {"latency_p99_ms", "ls"}, {"slow_ms", "s"}, {"p99_ms", "p"},
+    };
+    tt_plant_ear ear = {.epoch = 1}; /* lines of one plant, one after the other */
+    for (size_t i = 0; i < TT_COUNT(rows); i++) {
+        char text[300], heard[16] = "";
+        snprintf(text, sizeof text, "{\"now_ms\":2000,\"measurements\":[{\"signal\":\"%s\",\"value\":1}]}", rows[i].says);
+        tt_plant_line l = line_of(text, 0);
+        tt_observations obs;
+        assert_true(tt_plant_line_bind(&l, r, &ear, &obs));
+        for (size_t k = 0; k < obs.n_measurements && k < sizeof heard - 1; k++) heard[k] = "pls"[obs.measurements[k].signal];
+        if (strcmp(heard, rows[i].heard) != 0) fail_msg("row %zu, %s: heard by %s, not %s", i, rows[i].says, heard, rows[i].heard);
+        tt_plant_line_free(&l);
+    }
+    assert_int_equal(ear.n_ignored, 0);
+    tt_rules_free(r);
+}
+
 static bool has_ok(void *ctx, tt_sv name) {
     (void)ctx;
     return tt_sv_eq(name, TT_SV("ok_rps"));
@@ -316,6 +340,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_lines_are_refused),     cmocka_unit_test(a_long_value_is_cut),           cmocka_unit_test(where_json_breaks_is_told),
         cmocka_unit_test(everything_said),           cmocka_unit_test(the_score_is_kept_byte_for_byte), cmocka_unit_test(measurements_become_the_engines),
+        cmocka_unit_test(one_report_under_several_names),
         cmocka_unit_test(a_topology_becomes_rules),  cmocka_unit_test(what_comes_says_how_it_is_timed), cmocka_unit_test(requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

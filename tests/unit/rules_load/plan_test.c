@@ -123,6 +123,21 @@ static void windows(void **state) {
     }
 }
 
+static void reports_with_their_unit_left_out(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {{"latency_mean", "latency_mean_ms"}, {"latency_p50", "latency_p50_ms"}, {"latency_p99", "latency_p99_ms"}, {"error_ratio", "error_ratio"}};
+    for (size_t i = 0; i < TT_COUNT(rows); i++) {
+        char text[100];
+        snprintf(text, sizeof(text), "signals: [{name: x, reports: %s}]\n", rows[i][0]);
+        loaded l;
+        load_text(&l, text);
+        print_errs(&l);
+        assert_non_null(l.rules);
+        assert_true(tt_sv_eq(l.rules->signals[0].reports, tt_sv_of(rows[i][1])));
+        unload(&l);
+    }
+}
+
 static void several_files(void **state) {
     (void)state;
     static const char *const texts[] = {
@@ -221,7 +236,7 @@ static void hashes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(everything_said), cmocka_unit_test(nothing_said), cmocka_unit_test(windows),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(everything_said), cmocka_unit_test(nothing_said), cmocka_unit_test(windows), cmocka_unit_test(reports_with_their_unit_left_out),
                                        cmocka_unit_test(several_files), cmocka_unit_test(features_of_services), cmocka_unit_test(hashes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
