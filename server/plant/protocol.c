@@ -829,6 +829,7 @@ void tt_plant_watch_sent(tt_plant_watch *w, uint64_t version, int64_t now_ns) {
 }
 
 void tt_plant_watch_line(tt_plant_watch *w, const tt_plant_line *l) {
+    int64_t spacing = INT64_MAX, delay = INT64_MAX; /* one each a line: after a gap every series has a long one */
     for (size_t i = 0; i < l->n_measurements; i++) {
         const tt_plant_measurement *m = &l->measurements[i];
         uint64_t h = hash_labels(hash(hash_start, m->signal), m->labels, m->n_labels);
@@ -841,9 +842,14 @@ void tt_plant_watch_line(tt_plant_watch *w, const tt_plant_line *l) {
             continue;
         }
         if (m->at_ns <= w->series[k].at_ns) continue; /* late or repeated */
-        note(w->spacing, &w->n_spacing, m->at_ns - w->series[k].at_ns);
-        note(w->delay, &w->n_delay, l->now_ns > m->at_ns ? l->now_ns - m->at_ns : 0);
+        int64_t apart = m->at_ns - w->series[k].at_ns, old = l->now_ns > m->at_ns ? l->now_ns - m->at_ns : 0;
+        if (apart < spacing) spacing = apart;
+        if (old < delay) delay = old;
         w->series[k].at_ns = m->at_ns;
+    }
+    if (spacing < INT64_MAX) {
+        note(w->spacing, &w->n_spacing, spacing);
+        note(w->delay, &w->n_delay, delay);
     }
     for (size_t i = 0; i < l->n_acks; i++) {
         if (l->acks[i].refused || l->acks[i].share < 0.99) continue;
@@ -870,7 +876,7 @@ static int64_t median(const int64_t ring[TT_PLANT_SPACINGS], uint32_t n, uint32_
 }
 
 tt_plant_timing tt_plant_watch_timing(const tt_plant_watch *w) {
-    return (tt_plant_timing){median(w->spacing, w->n_spacing, 16), median(w->delay, w->n_delay, 16), median(w->apply, w->n_apply, 3)};
+    return (tt_plant_timing){median(w->spacing, w->n_spacing, 5), median(w->delay, w->n_delay, 5), median(w->apply, w->n_apply, 3)};
 }
 
 /* ---- the other way ---- */

@@ -314,12 +314,25 @@ static void what_comes_says_how_it_is_timed(void **state) {
         tt_plant_watch_line(&w, &l);
         tt_plant_watch_line(&w, &l);
         tt_plant_line_free(&l);
-        if (i == 10) assert_int_equal(tt_plant_watch_timing(&w).scrape_ns, 0); /* too little to say */
+        if (i == 3) assert_int_equal(tt_plant_watch_timing(&w).scrape_ns, 0); /* too little to say */
     }
     tt_plant_timing t = tt_plant_watch_timing(&w);
     assert_int_equal(t.scrape_ns, TT_SECONDS(10));
     assert_int_equal(t.ingest_ns, TT_SECONDS(3));
     assert_int_equal(t.apply_ns, TT_SECONDS(4));
+    /* A gap in all of many series is one gap, not their interval. */
+    static tt_plant_watch many;
+    for (int i = 0; i < 12; i++) {
+        char text[4000] = "", *end = text;
+        int at = i * 5 + (i > 6 ? 200 : 0);
+        end += sprintf(end, "{\"now_ms\":%d,\"measurements\":[", at * 1000);
+        for (int k = 0; k < 30; k++) end += sprintf(end, "%s{\"signal\":\"ok_rps\",\"labels\":{\"n\":\"%d\"},\"value\":1}", k ? "," : "", k);
+        strcpy(end, "]}");
+        tt_plant_line l = line_of(text, 0);
+        tt_plant_watch_line(&many, &l);
+        tt_plant_line_free(&l);
+    }
+    assert_int_equal(tt_plant_watch_timing(&many).scrape_ns, TT_SECONDS(5));
 }
 
 static void requests(void **state) {
