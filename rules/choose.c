@@ -107,7 +107,7 @@ static bool gives_way(const tt_engine *e, const tt_loop *l, const tt_plan *to) {
     const char *why;
     if (!l->plan || l->aborting || !tt_plan_acts(to)) return false;
     if (!tt_plan_acts(l->plan)) return true;
-    bool waits = l->plan->mode == TT_MODE_APPROVE && !l->approved && (l->phase == TT_PHASE_DETECTED || l->phase == TT_PHASE_AWAITING_APPROVAL);
+    bool waits = tt_loop_asks_first(l) && !l->approved && (l->phase == TT_PHASE_DETECTED || l->phase == TT_PHASE_AWAITING_APPROVAL);
     return waits && tt_loop_idle(e, l) && tt_plan_rank(to, l->plan, &why) < 0;
 }
 
@@ -142,7 +142,7 @@ static bool can_do_without(tt_engine *e, const tt_plan *p, uint32_t service, con
 /* What is done there can still help. */
 static bool treats(const tt_engine *e, const tt_loop *l) {
     if (!l->plan || !tt_plan_acts(l->plan) || l->aborting || l->locked_until.ns > e->now.ns) return false;
-    if (l->phase == TT_PHASE_DETECTED) return l->plan->mode == TT_MODE_AUTO && !e->frozen;
+    if (l->phase == TT_PHASE_DETECTED) return !tt_loop_asks_first(l) && !e->frozen;
     return l->kept_known && l->phase != TT_PHASE_ESCALATED && l->phase != TT_PHASE_AWAITING_APPROVAL && tt_loop_may_act(e, l);
 }
 
@@ -190,19 +190,6 @@ static bool waits_for_deeper(tt_engine *e, tt_anomaly *a, const tt_plan_match *m
 }
 
 /* ---- guardrails ---- */
-
-/* When most of what one signal watches looks bad at once, the sensor is the likelier fault (design, invariant 8). */
-static bool suspect_sensor(tt_engine *e, uint32_t anomaly, uint32_t *ret_bad, uint32_t *ret_all) {
-    const tt_anomaly_def *d = &e->rules->anomalies[anomaly];
-    if (d->kind == TT_ANOMALY_ALERT) return false;
-    uint32_t all = 0, bad = 0;
-    for (int32_t s = e->series.of_signal[d->signal]; s >= 0; s = e->series.s[s].next_of_signal)
-        all += d->kind == TT_ANOMALY_ABSENT || tt_series_quality(e, &e->series.s[s]) == TT_Q_OK;
-    for (uint32_t i = 0; i < e->n_anomalies; i++) bad += e->anomalies[i].used && e->anomalies[i].anomaly == anomaly && e->anomalies[i].state == TT_AN_OPEN;
-    *ret_bad = bad;
-    *ret_all = all;
-    return all >= e->rules->guardrails.most_bad_min && (double)bad >= e->rules->guardrails.most_bad_share * (double)all;
-}
 
 static int by_hash(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -273,18 +260,46 @@ static bool excluded(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
     return false;
 }
 
-static void freeze(tt_engine *e, uint32_t anomaly, uint32_t bad, uint32_t all) {
+/* One tick's choosing. */
+typedef struct {
+    sites_acted_on sites;
+    bool looked[TT_ANOMALIES_MAX];
+    tt_suspicion suspicion[TT_ANOMALIES_MAX];
+} choice;
+
+static void freeze(tt_engine *e, const char *why) {
     e->frozen = true;
     e->frozen_since = e->wall;
     snprintf(e->frozen_by, sizeof e->frozen_by, "guardrail");
-    snprintf(e->frozen_reason, sizeof e->frozen_reason, "%u of %u targets of %.*s look bad at once: the sensor is suspect", bad, all,
-             TT_SV_ARG(e->rules->anomalies[anomaly].name));
-    tt_emit(e, "frozen", NULL, "%s. What is in force stays, nothing new is done until a person resumes", e->frozen_reason);
-    tt_emit(e, "page", NULL, "%s", e->frozen_reason);
+    snprintf(e->frozen_reason, sizeof e->frozen_reason, "%s", why);
+    tt_emit(e, "frozen", NULL, "%s. What is in force stays, nothing new is done until a person resumes", why);
+    tt_emit(e, "page", NULL, "%s", why);
+}
+
+/* false: nothing is begun on its word, for now or until a person has looked. */
+static bool believed(tt_engine *e, uint32_t anomaly, choice *c) {
+    char why[200];
+    if (!c->looked[anomaly]) {
+        c->looked[anomaly] = true;
+        c->suspicion[anomaly] = tt_sensor_suspect(e, anomaly, why);
+        if (c->suspicion[anomaly] == TT_SENSOR_SUSPECT) freeze(e, why);
+    }
+    return c->suspicion[anomaly] == TT_SENSOR_BELIEVED;
+}
+
+static bool in_window(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
+    const tt_freeze_window *w = tt_plan_acts(m->plan) ? tt_window_open(e) : NULL;
+    char text[80], why[200];
+    if (!w || w->approve) return false; /* one that asks does so when the loop is there */
+    tt_window_text(w, text, sizeof text);
+    snprintf(why, sizeof why, "the freeze window %s is open%s%.*s", text, w->reason.n ? ": " : "", TT_SV_ARG(w->reason));
+    refuse(e, a, m, TT_REFUSED_WINDOW, NULL, why);
+    return true;
 }
 
 /* true: nothing forbids it. */
-static bool allowed(tt_engine *e, tt_anomaly *a, const tt_plan_match *m, const sites_acted_on *sites) {
+static bool allowed(tt_engine *e, tt_anomaly *a, const tt_plan_match *m, choice *c) {
+    const sites_acted_on *sites = &c->sites;
     char why[160];
     if (e->frozen) {
         refuse(e, a, m, TT_REFUSED_FROZEN, NULL, "automation is frozen");
@@ -294,11 +309,7 @@ static bool allowed(tt_engine *e, tt_anomaly *a, const tt_plan_match *m, const s
         refuse(e, a, m, TT_REFUSED_PROTECTED, NULL, "the service is protected");
         return false;
     }
-    uint32_t bad, all;
-    if (suspect_sensor(e, a->anomaly, &bad, &all)) {
-        freeze(e, a->anomaly, bad, all);
-        return false;
-    }
+    if (in_window(e, a, m) || !believed(e, a->anomaly, c)) return false;
     if (tt_plan_acts(m->plan) && sites->n >= e->rules->guardrails.max_concurrent_loops && !acted_on(sites, site_hash(&m->target))) {
         snprintf(why, sizeof why, "loops act on %u targets, guardrails.max_concurrent_loops is %u", sites->n, e->rules->guardrails.max_concurrent_loops);
         refuse(e, a, m, TT_REFUSED_TOO_MANY, NULL, why);
@@ -330,7 +341,7 @@ static bool asks(const tt_engine *e, const tt_anomaly *a) {
     return a->used && a->state == TT_AN_OPEN && !a->muted && a->n_matches && !has_own_loop(e, a);
 }
 
-static void consider(tt_engine *e, tt_anomaly *a, sites_acted_on *sites) {
+static void consider(tt_engine *e, tt_anomaly *a, choice *c) {
     const tt_plan_match *m = &a->matches[0];
     tt_loop *there = tt_loop_open_on(e, &m->target);
     char why[sizeof((tt_not_chosen *)0)->why];
@@ -342,7 +353,7 @@ static void consider(tt_engine *e, tt_anomaly *a, sites_acted_on *sites) {
         refuse(e, a, m, TT_REFUSED_BUSY, there, why);
         return;
     }
-    if (!allowed(e, a, m, sites)) return;
+    if (!allowed(e, a, m, c)) return;
     if (there) {
         snprintf(why, sizeof why, "nothing had been done; plan %.*s answers %.*s here now", TT_SV_ARG(m->plan->name),
                  TT_SV_ARG(e->rules->anomalies[a->anomaly].name));
@@ -354,7 +365,7 @@ static void consider(tt_engine *e, tt_anomaly *a, sites_acted_on *sites) {
         a->refused = TT_REFUSED_TOO_MANY; /* told by the one who counts them */
         return;
     }
-    if (tt_plan_acts(m->plan)) act_on(sites, site_hash(&m->target));
+    if (tt_plan_acts(m->plan)) act_on(&c->sites, site_hash(&m->target));
     for (uint32_t k = 1; k < a->n_matches; k++) {
         const char *since;
         tt_plan_rank(m->plan, a->matches[k].plan, &since);
@@ -369,14 +380,14 @@ void tt_loops_open(tt_engine *e) {
     for (uint32_t i = 0; i < e->n_anomalies; i++) n += asks(e, &e->anomalies[i]);
     if (n == 0) return;
     candidate *c = malloc(n * sizeof *c);
-    sites_acted_on sites = {0};
-    if (c && count_sites(e, n, &sites)) {
+    choice now = {0};
+    if (c && count_sites(e, n, &now.sites)) {
         n = 0;
         for (uint32_t i = 0; i < e->n_anomalies; i++)
             if (asks(e, &e->anomalies[i])) c[n++] = (candidate){e->anomalies[i].matches[0].plan, i};
         qsort(c, n, sizeof *c, by_rank);
-        for (uint32_t i = 0; i < n; i++) consider(e, &e->anomalies[c[i].anomaly], &sites);
+        for (uint32_t i = 0; i < n; i++) consider(e, &e->anomalies[c[i].anomaly], &now);
     }
     free(c);
-    free(sites.site);
+    free(now.sites.site);
 }

@@ -67,6 +67,30 @@ static void hold_once(tt_engine *e, tt_loop *l, const char *kind, const char *wh
     tt_emit(e, kind, l, "%s", why);
 }
 
+/* What the guardrails leave for a further instance, that is `share` of those at its data center. */
+static bool within_budget(tt_engine *e, tt_loop *l, double share) {
+    const tt_guardrails *g = &e->rules->guardrails;
+    const tt_site *s = tt_site_of(e, l->target.service, l->target.dc);
+    if (!s) return true; /* a service that is not declared has no capacity to count */
+    const tt_group *group = &e->groups[s->service];
+    char why[300], a[32], b[32];
+    double gone = tt_capacity_removed(e, &(tt_removal){.service = s->service, .dc = s->dc, .eject_share = share});
+    tt_pct(a, sizeof a, gone);
+    tt_pct(b, sizeof b, g->max_capacity_removed);
+    if (gone > g->max_capacity_removed + 1e-9) {
+        snprintf(why, sizeof why, "ejecting would bring the capacity that is taken away to %s, guardrails.max_capacity_removed is %s", a, b);
+        hold_once(e, l, "guardrail", why);
+        return false;
+    }
+    /* An instance can't be taken out in parts: one that is more than the rate allows goes when nothing else was taken for as long. */
+    double left = tt_change_left(e, group), part = share * tt_home_share(e, s);
+    if (part > left + 1e-9 && left < g->max_change_share - 1e-9) {
+        hold_once(e, l, "guardrail", "guardrails.max_change leaves no room for a further instance yet");
+        return false;
+    }
+    return true;
+}
+
 static void consider(tt_engine *e, tt_loop *l, const tt_step *st) {
     int signal = alarm_signal(e, l);
     tt_where w = tt_loop_where(l);
@@ -88,9 +112,14 @@ static void consider(tt_engine *e, tt_loop *l, const tt_step *st) {
         return;
     }
     if (l->reversals > 0 && tt_since(e->now, l->relapse_at) == 0) return;
+    double share = 1.0 / (p.n + 1);
+    if (!within_budget(e, l, share)) return;
     snprintf(why, sizeof why, "%s %s at this instance, %s at worst among %u peers: take it out", e->rules->signals[signal].name.p, v, worst, p.n);
     bool again = l->phase == TT_PHASE_RECOVERING || l->eject_at.ns != 0;
     set(e, l, true, why);
+    l->eject_share = share;
+    const tt_site *s = tt_site_of(e, l->target.service, l->target.dc);
+    if (s) tt_change_spend(e, &e->groups[s->service], share * tt_home_share(e, s));
     if (again) {
         int64_t h = l->hold_ns > 0 ? l->hold_ns * 2 : l->plan->recover_after_ns * 2;
         l->hold_ns = h > hold_max_ns ? hold_max_ns : h;

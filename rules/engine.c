@@ -143,6 +143,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     tt_loops_gather(e);
     tt_load_test_rules_changed(e);
     e->rules_changed = true;
+    e->windows_open = 0; /* others now: the next tick looks */
 }
 
 void tt_engine_set_timing(tt_engine *e, int64_t scrape_ns, int64_t ingest_ns, int64_t apply_ns) {
@@ -185,6 +186,7 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     tt_law_sense(e);
     tt_arm_step(e);
     for (size_t i = 0; i < obs->n_commands; i++) tt_loops_command(e, &obs->commands[i]);
+    tt_windows_step(e, obs);
     tt_loops_open(e);
     tt_loops_gather(e);
     tt_loops_step(e);

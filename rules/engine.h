@@ -95,6 +95,13 @@ typedef struct {
     tt_load_test_spec test;  /* TT_CMD_LOAD_TEST */
 } tt_command;
 
+/* What day and what time it is where a freeze window counts it. Told by whoever has a calendar: the engine has none, and no duration comes of it. */
+typedef struct {
+    bool known;
+    int32_t day;     /* since 1970-01-01 */
+    uint16_t minute; /* of the day */
+} tt_calendar;
+
 typedef struct {
     tt_time now;
     tt_wall wall;             /* for people: stamped on events, used in nothing else */
@@ -108,10 +115,11 @@ typedef struct {
     const tt_ack *acks;
     size_t n_commands;
     const tt_command *commands;
+    tt_calendar local, utc; /* for freeze windows, used in nothing else; not known: windows stay as they are, closed at first */
 } tt_observations;
 
 /* kinds, as on the wire: anomaly_opened, anomaly_cleared, loop_opened, loop_phase, loop_closed, action, hold, guardrail, page, command,
- * not_chosen, rules_changed, limit_reached, relapse, judged, frozen, unfrozen, load_test (`loop` is the test's id) */
+ * not_chosen, rules_changed, limit_reached, relapse, judged, frozen, unfrozen, freeze_window, load_test (`loop` is the test's id) */
 typedef struct {
     char kind[24];
     tt_wall at;

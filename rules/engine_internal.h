@@ -134,6 +134,7 @@ typedef enum {
     TT_REFUSED_PROTECTED,
     TT_REFUSED_LOCKED_OUT,
     TT_REFUSED_TOO_MANY,
+    TT_REFUSED_WINDOW,
 } tt_refusal;
 
 /* What a verdict rests on, by the anomaly's kind. */
@@ -282,6 +283,8 @@ typedef struct {
     double share[TT_DCS_MAX];
     tt_time commanded_at;
     int32_t loop;
+    double change_spent; /* share of the capacity taken away lately, as of change_at: guardrails.max_change */
+    tt_time change_at;
 } tt_group;
 
 /* ---- loops ---- */
@@ -363,6 +366,7 @@ typedef struct {
     tt_time opened_at, phase_at, closed_at, kept_since, violated_at;
     bool kept_known, kept;
     bool approved, aborting, paged, shadow_said;
+    bool asks; /* begun in a freeze window: a person is asked first, whatever its mode */
     const char *ended; /* static text */
     uint32_t reversals;
     uint32_t rung;
@@ -372,6 +376,7 @@ typedef struct {
     int64_t hold_ns;
     /* eject */
     bool ejected, eject_held; /* held: peers or limits forbid it, so nothing is to be waited for */
+    double eject_share;       /* of the instances there, as they were when it was taken out */
     tt_time eject_at, relapse_at;
     tt_side sides[TT_SIDES]; /* by step kind less TT_STEP_RETRY */
     tt_time sides_judged_at; /* sample time last looked at for them */
@@ -501,6 +506,7 @@ struct tt_engine {
     char frozen_reason[256], frozen_by[64];
     tt_wall frozen_since;
     bool rules_changed;
+    uint32_t windows_open; /* bit a freeze window of the rules */
 
     tt_record *records; /* TT_RECORDS_MAX */
     uint32_t n_records;
@@ -639,6 +645,25 @@ bool tt_plan_acts(const tt_plan *p);
 /* Which of two plans answers: negative when `a` goes first. *why is what speaks for the one that does. */
 int tt_plan_rank(const tt_plan *a, const tt_plan *b, const char **why);
 
+/* ---- guard.c ---- */
+/* What may be changed: the weights of a service over its data centers, or one more instance taken out at one of them. */
+typedef struct {
+    uint32_t service;
+    const double *share; /* NULL: as in force */
+    uint32_t dc;         /* where eject_share of the instances more is taken out; UINT32_MAX: nowhere */
+    double eject_share;
+} tt_removal;
+/* The share of capacity that would be taken away: the most over the service and all that call it, of what each can carry with all it calls. */
+double tt_capacity_removed(tt_engine *e, const tt_removal *what);
+double tt_group_removed(tt_engine *e, const tt_group *g, const double share[]); /* with these weights */
+double tt_change_left(const tt_engine *e, const tt_group *g); /* share of its capacity that may be taken away now: guardrails.max_change; 1: all of it */
+void tt_change_spend(tt_engine *e, tt_group *g, double share);
+typedef enum { TT_SENSOR_BELIEVED, TT_SENSOR_WAIT, TT_SENSOR_SUSPECT } tt_suspicion;
+/* Most targets of an anomaly look bad at once: do their load counters say so too? WAIT: they may yet. `why` is set when suspect. */
+tt_suspicion tt_sensor_suspect(tt_engine *e, uint32_t anomaly, char why[200]);
+void tt_windows_step(tt_engine *e, const tt_observations *obs);
+const tt_freeze_window *tt_window_open(const tt_engine *e); /* the strictest; NULL: none */
+
 /* ---- record.c ---- */
 enum { TT_COUNTED_SETTLED = 1, TT_COUNTED_ESCALATED = 2 };
 void tt_record_opened(tt_engine *e, const tt_loop *l);
@@ -676,6 +701,7 @@ void tt_loop_history(const tt_loop *l, uint32_t i, int64_t *ret_wall_ms, tt_phas
 tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l);
 void tt_loop_relapse(tt_engine *e, tt_loop *l, const char *why);
 bool tt_loop_idle(const tt_engine *e, const tt_loop *l); /* nothing of it is in force */
+bool tt_loop_asks_first(const tt_loop *l); /* nothing is done before a person approves */
 const tt_step *tt_plan_step(const tt_plan *p, tt_step_kind kind);
 int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANNELS_MAX], int kind[TT_CHANNELS_MAX]);
 
@@ -713,7 +739,6 @@ bool tt_eject_pending(const tt_engine *e, const tt_site *s);
 bool tt_eject_below(const tt_engine *e, const tt_site *s); /* in force: utilization counts workers that get nothing to do */
 void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why);
 void tt_group_push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why); /* shares sum to 1 */
-double tt_group_removed(tt_engine *e, const tt_group *g, const double share[]); /* share of the service's capacity that these weights take away */
 tt_loop *tt_site_loop(tt_engine *e, const tt_site *s);
 
 /* ---- arm.c ---- */

@@ -174,6 +174,7 @@ static void move_away(tt_engine *e, tt_site *s, tt_loop *l, double part) {
     double move = share[s->dc] - tt_home_share(e, s) * (1 - part), fits = total > 0 ? rooms / total : 0,
            most = e->rules->guardrails.max_capacity_removed;
     if (move > fits) move = fits;
+    if (move > tt_change_left(e, g)) move = tt_change_left(e, g); /* the rest is left out: a runbook's step is done once */
     for (int pass = 0; pass < 2 && move > 0; pass++) {
         for (uint32_t i = 0; i < g->n_sites; i++) share[i] = was[i] + (i == s->dc ? -move : rooms > 0 ? move * room[i] / rooms : 0);
         double before = tt_group_removed(e, g, was), after = tt_group_removed(e, g, share);

@@ -61,6 +61,10 @@ void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why) {
     tt_emit(e, "loop_phase", l, "%s -> %s: %s", from, tt_phase_name(next), why);
 }
 
+bool tt_loop_asks_first(const tt_loop *l) {
+    return l->plan && (l->plan->mode == TT_MODE_APPROVE || l->asks);
+}
+
 bool tt_loop_may_act(const tt_engine *e, const tt_loop *l) {
     if (e->frozen || !l->plan || l->aborting) return false;
     switch (l->phase) {
@@ -70,7 +74,7 @@ bool tt_loop_may_act(const tt_engine *e, const tt_loop *l) {
     case TT_PHASE_RECOVERING:
     case TT_PHASE_ESCALATED: return true;
     /* A step that waits for a person holds that step alone; what was begun is looked after. */
-    case TT_PHASE_AWAITING_APPROVAL: return l->plan->mode == TT_MODE_AUTO;
+    case TT_PHASE_AWAITING_APPROVAL: return !tt_loop_asks_first(l);
     default: return false;
     }
 }
@@ -149,7 +153,9 @@ tt_loop *tt_loop_start(tt_engine *e, const tt_anomaly *a, const tt_plan_match *m
     tt_emit(e, "loop_opened", l, "%s answers %s on %s%s%s (mode %s)", l->plan_name, l->anomaly_name, l->target.service, l->target.dc[0] ? " in " : "", l->target.dc,
             tt_mode_name(m->plan->mode));
     tt_record_opened(e, l);
-    if (m->plan->mode == TT_MODE_AUTO) take_site(e, l);
+    const tt_freeze_window *w = tt_window_open(e);
+    l->asks = w && w->approve && m->plan->mode == TT_MODE_AUTO;
+    if (m->plan->mode == TT_MODE_AUTO && !l->asks) take_site(e, l);
     return l;
 }
 
@@ -315,18 +321,19 @@ static void step(tt_engine *e, tt_loop *l) {
     case TT_PHASE_DETECTED:
         if (l->plan->mode == TT_MODE_OBSERVE || l->plan->mode == TT_MODE_ADVISE) {
             shadow(e, l);
-        } else if (l->plan->mode == TT_MODE_APPROVE) {
-            tt_loop_enter(e, l, TT_PHASE_AWAITING_APPROVAL, "the plan acts only when a person approves");
+        } else if (tt_loop_asks_first(l)) {
+            tt_loop_enter(e, l, TT_PHASE_AWAITING_APPROVAL, l->asks ? "a freeze window is open: a person is asked first" : "the plan acts only when a person approves");
             tt_emit(e, "page", l, "%.*s: %s waits for approval", TT_SV_ARG(l->plan->page), l->plan_name);
         } else
             tt_loop_enter(e, l, TT_PHASE_ACTING, l->why);
         break;
     case TT_PHASE_AWAITING_APPROVAL:
         if (l->approved) {
-            if (l->plan->mode == TT_MODE_APPROVE) take_site(e, l);
+            if (tt_loop_asks_first(l)) take_site(e, l);
+            if (l->asks) l->asks = l->approved = false; /* that was to begin at all; a step that asks by itself still does */
             tt_loop_enter(e, l, TT_PHASE_ACTING, "approved");
         } else if (tt_since(e->now, l->phase_at) >= l->plan->approve_within_ns) {
-            if (l->plan->mode == TT_MODE_APPROVE) {
+            if (tt_loop_asks_first(l)) {
                 /* Asked once: the same question again each time nobody answers would only teach people not to look. */
                 tt_anomaly *a = tt_loop_anomaly(e, l);
                 if (a) a->muted = true;
@@ -335,7 +342,7 @@ static void step(tt_engine *e, tt_loop *l) {
                 l->paged = true; /* asked once: an unanswered step isn't asked for again */
                 tt_loop_enter(e, l, TT_PHASE_ACTING, "nobody approved the step in time: it is left out");
             }
-        } else if (idle && l->plan->mode == TT_MODE_APPROVE && !tt_loop_anomaly(e, l))
+        } else if (idle && tt_loop_asks_first(l) && !tt_loop_anomaly(e, l))
             tt_loop_finish(e, l, "cleared", "the anomaly is over; nothing had been done");
         break;
     case TT_PHASE_ACTING:
@@ -426,7 +433,7 @@ void tt_loops_command(tt_engine *e, const tt_command *c) {
     case TT_CMD_REFUSE:
         if (l->phase != TT_PHASE_AWAITING_APPROVAL) break;
         tt_emit(e, "command", l, "refused by %s: %s", actor, reason);
-        if (l->plan && l->plan->mode == TT_MODE_AUTO) {
+        if (l->plan && !tt_loop_asks_first(l)) {
             tt_loop_enter(e, l, TT_PHASE_ACTING, "a person refused the step: it is left out");
         } else {
             tt_anomaly *a = tt_loop_anomaly(e, l);

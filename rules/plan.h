@@ -26,6 +26,7 @@ enum {
     TT_PROTECTED_MAX = 32,
     TT_BURNS_MAX = 4,
     TT_TRACKS_MAX = 256,
+    TT_FREEZE_WINDOWS_MAX = 16,
 };
 
 typedef enum { TT_ACROSS_SUM, TT_ACROSS_MEAN, TT_ACROSS_MAX, TT_ACROSS_MIN } tt_across;
@@ -226,16 +227,37 @@ typedef struct {
     tt_pos pos;
 } tt_service_def;
 
+/* When nothing new is begun. Days and minutes are of the calendar that the observations bring; window.c reads and asks. */
+typedef struct {
+    bool once;               /* from .. to; else every week */
+    uint8_t days;            /* every week: bit 0 Monday ... bit 6 Sunday, on which it begins */
+    int32_t from_day, to_day; /* once: days since 1970-01-01 */
+    uint16_t from_minute, to_minute; /* of the day, 0 to 1440. Every week: to is of the next day unless it is later than from */
+    bool utc;                /* else the time zone of the daemon */
+    bool approve;            /* `then: approve`: begun when a person approves; else not at all */
+    tt_sv reason;            /* may be empty */
+    tt_pos pos;
+} tt_freeze_window;
+/* "weekday 22:00-06:00" into days and minutes; "2026-12-24 18:00". false: it can't be read, nothing is changed. */
+bool tt_window_every(tt_sv text, tt_freeze_window *ret);
+bool tt_window_date(tt_sv text, int32_t *ret_day, uint16_t *ret_minute);
+bool tt_window_holds(const tt_freeze_window *w, int32_t day, uint16_t minute);
+void tt_window_text(const tt_freeze_window *w, char *buf, size_t size); /* as it would be written, with its zone */
+
 typedef struct {
     uint32_t max_concurrent_loops; /* sites acted on at once, default 5 */
     int64_t correlate_ns;          /* a caller waits that long for a failing service below it to be found out; default 10s; 0: callers never wait */
-    double max_capacity_removed;   /* default 40%, of a service's known capacity, by shift, cutover and eject together */
+    double max_capacity_removed;   /* default 40%, of what a service and all it calls can carry together, by shift, cutover and eject (guard.c) */
+    double max_change_share;       /* `max_change`: that share of a service's capacity may be taken away ... */
+    int64_t max_change_per_ns;     /* ... in that time; default 0: no bound */
+    size_t n_freeze_windows;
+    tt_freeze_window freeze_windows[TT_FREEZE_WINDOWS_MAX];
     size_t n_protected;
     tt_label_match protected_services[TT_PROTECTED_MAX]; /* matched on the service's name */
     uint32_t lock_out_reversals;   /* default 3 */
     int64_t lock_out_for_ns;       /* default 30m */
     double most_bad_share;         /* default 60% ... */
-    uint32_t most_bad_min;         /* ... of at least this many targets (`at_least`, default 3) look bad at once: freeze and page */
+    uint32_t most_bad_min;         /* ... of at least this many targets (`at_least`, default 3) look bad at once, and the load counters don't: freeze and page */
 } tt_guardrails;
 
 typedef struct tt_rules {

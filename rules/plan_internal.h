@@ -129,6 +129,9 @@ void tt_check_law(tt_load *l, const tt_plan *p, const tt_plan_nodes *n);
 /* ---- choose.c ---- */
 int tt_plan_rank(const tt_plan *a, const tt_plan *b, const char **why); /* < 0: a goes first, because ... */
 
+/* ---- plan_rails.c ---- */
+void tt_load_guardrails(tt_load *l, const tt_doc *node); /* NULL: the defaults */
+
 /* ---- plan_check.c ---- */
 void tt_check_rules(tt_load *l);
 

@@ -427,56 +427,6 @@ static void resolve_calls(tt_load *l, uint32_t service) {
     }
 }
 
-/* ---- guardrails ---- */
-
-static void load_guardrails(tt_load *l, const tt_doc *node) {
-    static const char *const then_names[] = {"freeze"};
-    tt_guardrails *g = &l->r->guardrails;
-    *g = (tt_guardrails){.max_concurrent_loops = 5,
-                         .correlate_ns = TT_SECONDS(10),
-                         .max_capacity_removed = 0.4,
-                         .lock_out_reversals = 3,
-                         .lock_out_for_ns = TT_SECONDS(1800),
-                         .most_bad_share = 0.6,
-                         .most_bad_min = 3};
-    if (!node) return;
-    const tt_doc *loops = NULL, *removed = NULL, *protect = NULL, *lock = NULL, *most = NULL, *correlate = NULL;
-    const tt_key keys[] = {{"max_concurrent_loops", &loops},
-                           {"correlate", &correlate},
-                           {"max_capacity_removed", &removed},
-                           {"protected", &protect},
-                           {"lock_out", &lock},
-                           {"most_targets_bad", &most}};
-    tt_read_keys(l, node, "guardrails", "{max_concurrent_loops: 5, max_capacity_removed: 40%}", keys, TT_COUNT(keys));
-    tt_get_count(l, loops, "max_concurrent_loops", 1, 10000, &g->max_concurrent_loops);
-    tt_get_duration(l, correlate, "correlate", 0, TT_SECONDS(600), &g->correlate_ns);
-    tt_get_ratio(l, removed, "max_capacity_removed", true, &g->max_capacity_removed);
-    if (lock) {
-        const tt_doc *reversals = NULL, *hold = NULL;
-        const tt_key lock_keys[] = {{"reversals", &reversals}, {"for", &hold}};
-        tt_read_keys(l, lock, "lock_out", "{reversals: 3, for: 30m}", lock_keys, TT_COUNT(lock_keys));
-        tt_get_count(l, reversals, "lock_out.reversals", 1, 1000, &g->lock_out_reversals);
-        tt_get_duration(l, hold, "lock_out.for", TT_SECONDS(1), TT_SECONDS(7 * 86400), &g->lock_out_for_ns);
-    }
-    if (most) {
-        const tt_doc *share = NULL, *at_least = NULL, *then = NULL;
-        const tt_key most_keys[] = {{"share", &share}, {"at_least", &at_least}, {"then", &then}};
-        size_t which = 0;
-        tt_read_keys(l, most, "most_targets_bad", "{share: 60%, at_least: 3, then: freeze}", most_keys, TT_COUNT(most_keys));
-        tt_get_ratio(l, share, "most_targets_bad.share", false, &g->most_bad_share);
-        tt_get_count(l, at_least, "most_targets_bad.at_least", 1, 1000000, &g->most_bad_min);
-        tt_get_choice(l, then, "most_targets_bad.then", then_names, TT_COUNT(then_names), &which);
-    }
-    if (protect && tt_read_list(l, protect, "protected", "[payments, /^auth-/]", TT_PROTECTED_MAX))
-        for (size_t i = 0; i < protect->n; i++) {
-            tt_label_match *m = &g->protected_services[g->n_protected];
-            if (!tt_get_match(l, &protect->items[i], "a protected service", m)) continue;
-            m->label = TT_SV("service");
-            g->n_protected++;
-            tt_no_groups(l, &protect->items[i], "a protected service", m);
-        }
-}
-
 /* ---- the whole ---- */
 
 /* By file in the order given, then by place: the order a reader walks through them. */
@@ -554,7 +504,7 @@ tt_rules *tt_rules_load(const tt_doc *const docs[], size_t n_docs, const tt_matc
             tt_load_anomaly(&l, p.item[S_ANOMALIES][i]);
             if (r->n_anomalies > n) r->anomalies[n].hash = hash_of(2166136261u, p.item[S_ANOMALIES][i]);
         }
-        load_guardrails(&l, p.n[S_GUARDRAILS] ? p.item[S_GUARDRAILS][0] : NULL);
+        tt_load_guardrails(&l, p.n[S_GUARDRAILS] ? p.item[S_GUARDRAILS][0] : NULL);
         for (size_t i = 0; i < p.n[S_PLANS]; i++) {
             tt_load_plan(&l, p.item[S_PLANS][i]);
             if (!r->n_plans) continue;

@@ -39,19 +39,21 @@ static double share_of(const tt_engine *e, const tt_group *g, uint32_t i) {
 static void push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why) {
     tt_target t = {0};
     tt_copy_text(t.service, sizeof t.service, e->rules->services[service].name);
-    double sum = 0;
+    double sum = 0, moved = 0;
     for (uint32_t i = 0; i < g->n_sites; i++) sum += share[i];
     TT_ASSERT(sum > 0.999 && sum < 1.001);
     for (uint32_t i = 0; i < g->n_sites; i++) {
         tt_site *s = &e->sites[g->first_site + i];
-        double from = share_of(e, g, i);
-        g->share[i] = share[i] / sum;
+        double from = share_of(e, g, i), to = share[i] / sum, home = tt_home_share(e, s);
+        if (to < home) moved += fmax(0, fmin(from, home) - to);
+        g->share[i] = to;
         if (fabs(from - g->share[i]) < 1e-9) continue;
         char action[TT_NAME_MAX + 8];
         snprintf(action, sizeof action, "weights:%.100s", tt_dc_cname(e, s));
         tt_emit_action(e, l, &t, action, from, g->share[i], "ratio", NULL, "%s", why);
         tt_site_commanded(e, s, false);
     }
+    tt_change_spend(e, g, moved);
     g->weights = true;
     g->commanded_at = e->now;
     g->loop = (int32_t)(l - e->loops);
@@ -87,19 +89,6 @@ void tt_group_weights_off(tt_engine *e, tt_group *g, const char *why) {
         g->weights = false;
         g->loop = -1;
     }
-}
-
-static double removed_capacity(tt_engine *e, const tt_group *g, const double share[]) {
-    double all = 0, gone = 0, most = 0;
-    for (uint32_t i = 0; i < g->n_sites; i++) most = fmax(most, tt_site_well_capacity(e, &e->sites[g->first_site + i]));
-    for (uint32_t i = 0; i < g->n_sites; i++) {
-        const tt_site *s = &e->sites[g->first_site + i];
-        double c = tt_site_well_capacity(e, s), home = tt_home_share(e, s);
-        if (c <= 0) c = most > 0 ? most : 1; /* what isn't known counts like the largest */
-        all += c;
-        if (home > 0 && share[i] < home) gone += c * (1 - share[i] / home);
-    }
-    return all > 0 ? gone / all : 0;
 }
 
 /* What all sites may come to carry together. Where every hop bounds its queue, the estimate will do; where a receiver that gets more than it can
@@ -179,11 +168,11 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
     share[me] = keep;
     double limit = e->rules->guardrails.max_capacity_removed;
     bool bounded = false;
-    if (removed_capacity(e, g, share) > limit + 1e-9) {
+    if (tt_group_removed(e, g, share) > limit + 1e-9) {
         double lo = keep, hi = share_of(e, g, me);
         for (int k = 0; k < 40; k++) {
             share[me] = (lo + hi) / 2;
-            if (removed_capacity(e, g, share) > limit)
+            if (tt_group_removed(e, g, share) > limit)
                 lo = share[me];
             else
                 hi = share[me];
@@ -191,6 +180,9 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
         share[me] = hi;
         bounded = true;
     }
+    double rate = tt_change_left(e, g);
+    bool paced = share_of(e, g, me) - share[me] > rate + 1e-9;
+    if (paced) share[me] = share_of(e, g, me) - rate;
     /* The cure must not cost more than the illness: a site that still answers most requests well gives away only what fits. */
     bool shed = tt_site_step(e, sick, TT_STEP_LIMIT) && sick->load.fail_ratio > worth_shedding;
     double moved = share_of(e, g, me) - share[me], fits = 0, most = at_most(e, g, service, total), spare[TT_DCS_MAX] = {0};
@@ -204,7 +196,10 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
     /* By what each has left; when that isn't enough, by what each can carry, and the rest is shed there. */
     bool enough = fits > 0 && moved * most <= fits + 1e-9;
     if (moved < 0.005) {
-        if (!sick->nowhere_said) tt_emit(e, "hold", l, "%s is sick but the others have no room: nothing is moved", tt_dc_cname(e, sick));
+        if (!sick->nowhere_said && paced)
+            tt_emit(e, "guardrail", l, "guardrails.max_change leaves nothing to move out of %s yet", tt_dc_cname(e, sick));
+        else if (!sick->nowhere_said)
+            tt_emit(e, "hold", l, "%s is sick but the others have no room: nothing is moved", tt_dc_cname(e, sick));
         sick->nowhere_said = true;
         return;
     }
@@ -247,11 +242,11 @@ static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_
         rooms += room[i];
     }
     double excess = tt_site_share_of_demand(e, s) - safe_load * s->measured_rps * tt_gain(d, s->level), home = tt_home_share(e, s);
-    double may = fmax(0, share[s->dc] - home * (1 - st->max)) * total, move = fmin(fmin(excess, rooms), may);
+    double may = fmin(fmax(0, share[s->dc] - home * (1 - st->max)), tt_change_left(e, g)) * total, move = fmin(fmin(excess, rooms), may);
     if (total <= 0 || move < 0.03 * total) return;
     for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move / total;
     share[s->dc] -= move / total;
-    if (removed_capacity(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
+    if (tt_group_removed(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
     for (uint32_t i = 0; i < g->n_sites; i++)
         if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total, share[i] * at_most(e, g, service, total))) return;
     char why[300], x[32], m[32];
@@ -263,10 +258,6 @@ static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_
 
 void tt_group_push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why) {
     push(e, g, service, share, l, why);
-}
-
-double tt_group_removed(tt_engine *e, const tt_group *g, const double share[]) {
-    return removed_capacity(e, g, share);
 }
 
 /* A site that doesn't take its cap is kept within its capacity by what is sent there (section 6): the rest goes where caps are taken, and is shed there
@@ -287,10 +278,11 @@ static void spare_deaf(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, 
     double f = s->load.fail_ratio, part = f > 0.5 ? 0.3 : f > 0.15 ? 0.6 : 0.85;
     double may = fmax(part * s->measured_rps * tt_gain(d, s->level) / ((1 - s->reach) * total), home * (1 - st->max));
     if (rooms <= 0 || share[s->dc] < may + 0.02) return;
-    double move = share[s->dc] - may;
+    double move = fmin(share[s->dc] - may, tt_change_left(e, g));
+    if (move < 0.005) return;
     for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move;
     share[s->dc] -= move;
-    if (removed_capacity(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
+    if (tt_group_removed(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
     for (uint32_t i = 0; i < g->n_sites; i++)
         if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total, share[i] * total)) return;
     char why[300], a[32], m[32];

@@ -99,6 +99,8 @@ bool tt_sites_build(tt_engine *e, const tt_rules *rules, tt_group **ret_groups, 
                 memcpy(groups[i].share, g->share, sizeof groups[i].share);
                 groups[i].commanded_at = g->commanded_at;
                 groups[i].loop = g->loop;
+                groups[i].change_spent = g->change_spent;
+                groups[i].change_at = g->change_at;
             }
         }
     }

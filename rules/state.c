@@ -13,7 +13,7 @@
 #define SITE_TIMES(X)                                                                                                                                \
     X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until)            \
     X(dependency_bad_at) X(trouble_since) X(disarmed_until) X(base.acted_at) X(base.rate_at) X(sides_learned_at)
-#define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept)
+#define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept) X(asks)
 #define LOOP_COUNTS(X) X(plan_hash) X(reversals) X(rung) X(counted)
 #define LOOP_TIMES(X)                                                                                                                                \
     X(opened_at) X(phase_at) X(closed_at) X(kept_since) X(violated_at) X(locked_until) X(eject_at) X(relapse_at) X(sides_judged_at)
@@ -159,6 +159,7 @@ static void put_loop(const tt_loop *l, tt_time now, tt_buf *b) {
 #undef X
     put_sides(l, now, b);
     tt_buf_printf(b, ",\"hold_ns\":%lld", (long long)l->hold_ns);
+    put_number(b, "eject_share", l->eject_share);
     for (uint32_t i = 0; i < l->n_not_chosen; i++) {
         tt_buf_put(b, i ? TT_SV(",{\"plan\":") : TT_SV(",\"not_chosen\":[{\"plan\":"));
         tt_buf_json_string(b, tt_sv_of(l->not_chosen[i].plan));
@@ -214,14 +215,16 @@ void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
     bool first = true;
     for (uint32_t i = 0; i < e->rules->n_services; i++) {
         const tt_group *g = &e->groups[i];
-        if (!g->weights) continue;
+        if (!g->weights && g->change_spent <= 0) continue;
         tt_buf_put(b, first ? TT_SV("{\"service\":") : TT_SV(",{\"service\":"));
         first = false;
         tt_buf_json_string(b, e->rules->services[i].name);
         put_text(b, "loop", loop_id(e, g->loop));
         put_time(b, "commanded_at", g->commanded_at, now);
+        put_time(b, "change_at", g->change_at, now);
+        put_number(b, "change_spent", g->change_spent);
         tt_buf_put(b, TT_SV(",\"share\":{"));
-        for (uint32_t k = 0; k < g->n_sites; k++) {
+        for (uint32_t k = 0; g->weights && k < g->n_sites; k++) {
             if (k) tt_buf_put(b, TT_SV(","));
             tt_buf_json_string(b, tt_sv_of(tt_dc_cname(e, &e->sites[g->first_site + k])));
             tt_buf_put(b, TT_SV(":"));
@@ -389,6 +392,7 @@ static bool get_loop(tt_engine *e, const tt_doc *d, tt_time now) {
     get_sides(l, tt_doc_get(d, TT_SV("sides")), now);
     for (size_t k = 0; k < e->rules->n_plans; k++)
         if (tt_sv_eq(e->rules->plans[k].name, tt_sv_of(l->plan_name)) && e->rules->plans[k].hash == l->plan_hash) l->plan = &e->rules->plans[k];
+    l->eject_share = number(d, "eject_share");
     get_not_chosen(l, tt_doc_get(d, TT_SV("not_chosen")));
     l->used = true;
     e->n_loops++;
@@ -457,6 +461,8 @@ static void get_group(tt_engine *e, const tt_doc *d, tt_time now) {
     g->loop = loop_by_id(e, text(d, "loop"));
     if (g->loop < 0 && !tt_load_test_of(e, (uint32_t)k)) g->weights = false; /* nobody is there who would ever take them back */
     g->commanded_at = instant(d, "commanded_at", now);
+    g->change_at = instant(d, "change_at", now);
+    g->change_spent = number(d, "change_spent");
 }
 
 static const char *known_text(const char *const of[], size_t n, tt_sv word) {

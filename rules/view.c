@@ -417,7 +417,18 @@ void tt_engine_summary_json(const tt_engine *e, tt_buf *b) {
         tt_buf_put(b, TT_SV("}"));
     } else
         tt_buf_put(b, TT_SV("null"));
-    tt_buf_put(b, TT_SV("}"));
+    tt_buf_put(b, TT_SV(",\"freeze_windows\":["));
+    const tt_guardrails *g = &e->rules->guardrails;
+    for (size_t i = 0; i < g->n_freeze_windows; i++) {
+        char when[80];
+        tt_window_text(&g->freeze_windows[i], when, sizeof when);
+        tt_buf_put(b, i ? TT_SV(",{\"when\":") : TT_SV("{\"when\":"));
+        tt_buf_json_string(b, tt_sv_of(when));
+        text(b, "then", g->freeze_windows[i].approve ? "approve" : "hold");
+        textv(b, "reason", g->freeze_windows[i].reason);
+        tt_buf_printf(b, ",\"open\":%s}", e->windows_open >> i & 1 ? "true" : "false");
+    }
+    tt_buf_put(b, TT_SV("]}"));
 }
 
 static void record(const tt_record *r, tt_buf *b) {

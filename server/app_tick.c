@@ -203,7 +203,9 @@ static void take_notes(tt_app *app) {
 
 static void decide(tt_app *app, tt_time now, gathered *g) {
     const tt_ack *acks = NULL;
-    tt_observations obs = {.now = now, .wall = tt_clock_wall()};
+    tt_observations obs = {.now = now, .wall = tt_clock_wall(), .local = {.known = true}, .utc = {.known = true}};
+    tt_clock_calendar(obs.wall, false, &obs.local.day, &obs.local.minute);
+    tt_clock_calendar(obs.wall, true, &obs.utc.day, &obs.utc.minute);
     obs.n_acks = tt_board_acks(app->board, now, &acks);
     obs.acks = acks;
     obs.n_polls = g->source.n_polls;

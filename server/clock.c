@@ -33,6 +33,18 @@ void tt_clock_text(tt_wall at, char buf[TT_CLOCK_TEXT_SIZE]) {
              (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100, (unsigned)ms % 1000);
 }
 
+void tt_clock_calendar(tt_wall at, bool utc, int32_t *ret_day, uint16_t *ret_minute) {
+    time_t s = (time_t)(at.ms / 1000);
+    struct tm tm = {0};
+    if (utc)
+        gmtime_r(&s, &tm);
+    else
+        localtime_r(&s, &tm);
+    struct tm midnight = {.tm_year = tm.tm_year, .tm_mon = tm.tm_mon, .tm_mday = tm.tm_mday};
+    *ret_day = (int32_t)(timegm(&midnight) / 86400); /* the date alone, whatever zone it is a date of */
+    *ret_minute = (uint16_t)(tm.tm_hour * 60 + tm.tm_min);
+}
+
 /* ---- as people write it ---- */
 
 /* Exactly `digits` of them, from `lo` to `hi`. */

@@ -311,6 +311,20 @@ static void get_commands(record_cursor *c, record_room *room, tt_observations *o
     obs->commands = room->commands;
 }
 
+static void put_calendar(tt_buf *b, const tt_calendar *c) {
+    record_put_u8(b, c->known);
+    record_put_iv(b, c->day);
+    record_put_uv(b, c->minute);
+}
+
+static tt_calendar get_calendar(record_cursor *c) {
+    const bool known = record_get_u8(c) != 0;
+    const int32_t day = (int32_t)within(c, record_get_iv(c), INT32_MAX, "a day is out of range");
+    const uint64_t minute = record_get_uv(c);
+    if (minute > 1440) record_bad(c, "a minute is not of a day");
+    return (tt_calendar){known, day, (uint16_t)minute};
+}
+
 static size_t get_texts(record_cursor *c, tt_sv **at, size_t *cap) {
     size_t n = record_get_count(c, TT_RECORD_LIST_MAX);
     for (size_t i = 0; i < n && !c->why; i++) {
@@ -448,6 +462,8 @@ bool record_put_tick(tt_buf *b, record_tables *t, uint64_t number, const tt_obse
     }
     put_alerts(b, obs);
     put_commands(b, obs);
+    put_calendar(b, &obs->local);
+    put_calendar(b, &obs->utc);
     tt_buf text;
     tt_buf_init(&text, 1 << 20);
     record_put_uv(b, out->n_decisions);
@@ -473,12 +489,14 @@ static void get_tick(record_cursor *c, record_tables *t, record_room *room, tt_r
     t->now.ns = within(c, record_plus(t->now.ns, record_get_iv(c)), time_max, "a tick's time is out of range");
     t->wall.ms = within(c, record_plus(t->wall.ms, record_get_iv(c)), time_max / 1000000, "a tick's clock is out of range");
     /* The lists follow; a kind of observation that is not among them would be missed here. */
-    tt_observations obs = {t->now, t->wall, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL};
+    tt_observations obs = {t->now, t->wall, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, {false, 0, 0}, {false, 0, 0}};
     get_polls(c, t, room, &obs);
     get_measurements(c, t, room, &obs);
     get_acks(c, t, room, &obs);
     get_alerts(c, room, &obs);
     get_commands(c, room, &obs);
+    obs.local = get_calendar(c);
+    obs.utc = get_calendar(c);
     const size_t n_decisions = get_texts(c, &room->decisions, &room->cap_decisions), n_events = get_texts(c, &room->events, &room->cap_events);
     *r = (tt_record_tick){t->tick, obs, n_decisions, n_events, room->decisions, room->events};
 }

@@ -56,6 +56,7 @@ static void open_past(world *w, const past *p) {
     w->rules = tt_rules_load(&doc, 1, w->matcher, errs, TT_COUNT(errs), &n_errs);
     assert_non_null(w->rules);
     tt_arena_free(arena);
+    if (p->faults[0].kind == TT_FAULT_LIE) w->rules->guardrails.most_bad_min = 2; /* there are two data centers to lie about */
     const char *mode = p->mode ? p->mode : "auto";
     w->rules->guardrails.lock_out_reversals = UINT32_MAX;
     for (size_t i = 0; strcmp(mode, "auto") == 0 && i < w->rules->n_plans; i++) w->rules->plans[i].mode = TT_MODE_AUTO;
@@ -181,8 +182,8 @@ static void what_guardrails_keep_back_is_told(void **state) {
 static void a_freeze_is_told_and_does_not_hide_the_rest(void **state) {
     (void)state;
     world w;
-    /* Every instance fails at once, then much later a surge. */
-    open_past(&w, &(past){"degrade-shift-limit", NULL, {{TT_FAULT_ERRORS, S(120), S(60), 0, ALL, 0.6}, {TT_FAULT_DEMAND, S(1000), S(120), 0, ALL, 2}}, 60, 1500, 0});
+    /* The signal lies of every data center at once, then much later comes a surge. */
+    open_past(&w, &(past){"degrade-shift-limit", NULL, {{TT_FAULT_LIE, S(120), S(60), 0, ALL, 0.6}, {TT_FAULT_DEMAND, S(1000), S(120), 0, ALL, 2}}, 60, 1500, 0});
     const tt_backtest_note *f;
     assert_int_equal(tt_backtest_freezes(w.b, &f), 1);
     assert_true(after_start_s(f[0].at_ms) >= 120 && after_start_s(f[0].at_ms) < 180);

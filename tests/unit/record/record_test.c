@@ -170,7 +170,9 @@ static void the_rest_comes_back(void **state) {
                            .n_acks = 1,
                            .acks = acks,
                            .n_commands = 3,
-                           .commands = commands};
+                           .commands = commands,
+                           .local = {true, 20780, 1439},
+                           .utc = {true, -1, 7}};
     tt_outcome out = {1, &decision, 1, &event};
     const uint8_t hash[TT_RECORD_HASH_SIZE] = {1, 2, 3, [31] = 9};
     tt_recorder_tick(r, &obs, &out);
@@ -250,6 +252,8 @@ static void the_rest_comes_back(void **state) {
             assert_string_equal(x.tick.obs.commands[0].loop, commands[0].loop);
             assert_true(tt_sv_eq(x.tick.obs.commands[0].actor, TT_SV("op")) && tt_sv_eq(x.tick.obs.commands[0].reason, TT_SV("because")));
             assert_int_equal(x.tick.obs.commands[1].kind, TT_CMD_UNFREEZE);
+            assert_true(x.tick.obs.local.known && x.tick.obs.local.day == 20780 && x.tick.obs.local.minute == 1439);
+            assert_true(x.tick.obs.utc.known && x.tick.obs.utc.day == -1 && x.tick.obs.utc.minute == 7);
             assert_true(x.tick.n_decisions == 1 && x.tick.n_events == 1);
             assert_non_null(memmem(x.tick.decisions[0].p, x.tick.decisions[0].n, "\"version\":1042", 14));
             assert_non_null(memmem(x.tick.events[0].p, x.tick.events[0].n, "a \\\"reason\\\"", 12));
