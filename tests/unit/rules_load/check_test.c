@@ -70,7 +70,7 @@ static void names(void **state) {
         {"- name: by-hand", "- name: @shed", "plan \"shed\" is declared twice, first in a.yaml:28"},
         {"- name: by-hand\n", "- name: @\"\"\n", "is empty"},
         {"- name: by-hand\n", "- name: @-x\n", "starts with a letter"},
-        {"reports: latency_p99_ms\n", "reports: @latency_p99\n", "did you mean \"latency_p99_ms\"?"},
+        {"reports: latency_p99_ms\n", "reports: @latency_pp99_ms\n", "did you mean \"latency_p99_ms\"?"},
         {"reports: latency_p99_ms\n", "query: x\n    reports: @latency_p99_ms\n", "query or reports, not both"},
         {"  - name: p99_ms\n    reports: latency_p99_ms\n", "  - @name: p99_ms\n", "a signal needs a query, or reports"},
         {"reports: latency_p99_ms\n", "reports: latency_p99_ms\n    labels: @{a: b}\n", "load reports have service and dc already"},
