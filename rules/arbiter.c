@@ -377,3 +377,21 @@ void tt_arbiter_acks(tt_engine *e, const tt_observations *obs) {
         }
     }
 }
+
+bool tt_engine_acknowledged(const tt_engine *e, const tt_target *target, double *ret_share) {
+    const tt_decision_slot *s = find_slot(e, target);
+    if (!s || !s->acks_seen || (s->acked_version < s->changed_version && s->acked_share >= 0.99)) return false; /* the last word is of an older one */
+    *ret_share = s->acked_share;
+    return true;
+}
+
+void tt_arbiter_stamp(tt_engine *e) {
+    for (uint32_t i = 0; i < e->n_events; i++) {
+        tt_event *ev = &e->events[i];
+        if (!ev->action[0]) continue;
+        tt_target t = ev->target;
+        t.instance[0] = 0; /* a decision is for a site, and holds its instances */
+        const tt_decision_slot *s = find_slot(e, &t);
+        if (s) ev->version = s->version;
+    }
+}

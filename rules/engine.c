@@ -194,6 +194,7 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     tt_law_step(e);
     tt_actions_step(e);
     tt_arbiter_step(e);
+    tt_arbiter_stamp(e);
     tt_loops_gather(e);
     for (uint32_t i = 0; i < e->n_loops; i++)
         if (tt_loop_is_open(&e->loops[i])) tt_loop_sample(e, &e->loops[i]);

@@ -128,6 +128,7 @@ typedef struct {
     tt_target target;
     char action[TT_NAME_MAX];  /* action: limit, drop:batch, degrade:recommendations, weights:dc-a, eject:127.0.0.1:8001 */
     double from, to;           /* action: the actuator before and after; NAN: not in force */
+    uint64_t version;          /* action: of the decision that holds it; 0: none */
     char unit[8];              /* rps, ratio, level */
     char reason[512];          /* one sentence with the figures that decided */
     char detail[2048];         /* a JSON object: inputs with quality, threshold, terms of the law, clamps; may be empty */
@@ -181,5 +182,8 @@ void tt_event_json(const tt_event *ev, uint64_t seq, tt_buf *out);
 size_t tt_engine_open_loops(const tt_engine *e);
 /* Decisions in force or withdrawn that the engine knows of; owned by the engine until its next call. */
 size_t tt_engine_decisions(tt_engine *e, const tt_decision **ret);
+
+/* The share of the instances that enforce the target's newest decision; false: nobody has said so yet. */
+bool tt_engine_acknowledged(const tt_engine *e, const tt_target *target, double *ret_share);
 
 #endif

@@ -761,6 +761,7 @@ const tt_load_test *tt_load_test_of(const tt_engine *e, uint32_t service);      
 void tt_decision_of(const tt_engine *e, const tt_decision_slot *s, tt_decision *d);
 bool tt_decisions_room(tt_engine *e, uint32_t n); /* in out_decisions */
 void tt_arbiter_step(tt_engine *e);
+void tt_arbiter_stamp(tt_engine *e); /* the tick's actions get their decision's version */
 void tt_arbiter_acks(tt_engine *e, const tt_observations *obs);
 bool tt_decision_acknowledged(const tt_engine *e, const tt_target *t); /* what stands for it is enforced, as far as acknowledgements tell */
 bool tt_is_protected(const tt_engine *e, const char *service);

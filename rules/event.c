@@ -103,6 +103,7 @@ void tt_event_json(const tt_event *ev, uint64_t seq, tt_buf *out) {
         tt_buf_number(out, ev->to);
         tt_buf_put(out, TT_SV(",\"unit\":"));
         tt_buf_json_string(out, tt_sv_of(ev->unit));
+        if (ev->version) tt_buf_printf(out, ",\"version\":%llu", (unsigned long long)ev->version);
     }
     tt_buf_put(out, TT_SV(",\"reason\":"));
     tt_buf_json_string(out, tt_sv_of(ev->reason));

@@ -26,6 +26,10 @@ void tt_app_unlock(tt_app *app) {
     pthread_mutex_unlock(&app->lock);
 }
 
+const tt_rules_texts *tt_app_rules_texts(tt_app *app) {
+    return &app->texts;
+}
+
 tt_store *tt_app_store(tt_app *app) {
     return app->store;
 }

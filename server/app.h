@@ -7,6 +7,7 @@
 #ifndef TT_APP_H
 #define TT_APP_H
 
+#include "config/rules_files.h"
 #include "engine.h"
 #include "store/store.h"
 
@@ -15,6 +16,7 @@ typedef struct tt_app tt_app;
 /* The engine and rules in force, only between these two. Hold it for one rendering, never across I/O. */
 tt_engine *tt_app_lock(tt_app *app, const tt_rules **ret_rules);
 void tt_app_unlock(tt_app *app);
+const tt_rules_texts *tt_app_rules_texts(tt_app *app); /* what the rules in force were read from; as above */
 
 /* From any thread; copied, carried out at the next tick, which is brought forward. false when the queue is full. */
 bool tt_app_command(tt_app *app, const tt_command *cmd, tt_err *err);

@@ -51,6 +51,7 @@ int tt_cmd_capacity(int argc, char **argv);
 int tt_cmd_approve(int argc, char **argv);
 int tt_cmd_freeze(int argc, char **argv);
 int tt_cmd_resume(int argc, char **argv);
+int tt_cmd_explain(int argc, char **argv);
 int tt_cmd_replay(int argc, char **argv);
 int tt_cmd_rehearse(int argc, char **argv);
 int tt_cmd_version(int argc, char **argv);

@@ -17,6 +17,7 @@ static const struct {
     {"approve", "let a loop that waits for approval act", tt_cmd_approve},
     {"freeze", "pause automation: what is in force stays, nothing new is done", tt_cmd_freeze},
     {"resume", "end the pause", tt_cmd_resume},
+    {"explain", "why something was decided: inputs, rule, terms, bounds, and what came of it", tt_cmd_explain},
     {"replay", "run a recorded run through the engine again: identical, or the first difference", tt_cmd_replay},
     {"version", "print the version", tt_cmd_version},
 };

@@ -217,6 +217,10 @@ void tt_get_loop_events(tt_req *r);
 void tt_get_engine_list(tt_req *r);
 void tt_get_agents(tt_req *r);
 void tt_get_events(tt_req *r);
+/* explain.c */
+void tt_get_event_explain(tt_req *r);
+void tt_get_decision_explain(tt_req *r);
+void tt_get_loop_explain(tt_req *r);
 void tt_get_openapi(tt_req *r);
 void tt_get_healthy(tt_req *r);
 void tt_get_ready(tt_req *r);

@@ -46,6 +46,7 @@ struct tt_replay {
     tt_engine *engine;
     tt_engine_config config;
     tt_rules *recorded;          /* rules the recorded engine ran */
+    tt_rules_texts texts;        /* what they were read from */
     int map[TT_SIGNALS_MAX + 1]; /* recorded signal to ours, -1: not asked for */
     size_t missing;
 
@@ -98,6 +99,7 @@ void tt_replay_free(tt_replay *r) {
     if (!r) return;
     drop_engine(r);
     tt_rules_texts_free(&r->base.rules);
+    tt_rules_texts_free(&r->texts);
     tt_buf_free(&r->base.saved);
     tt_buf_free(&r->base.snapshot);
     free(r->polls);
@@ -109,20 +111,23 @@ void tt_replay_free(tt_replay *r) {
     free(r);
 }
 
+const tt_rules_texts *tt_replay_texts(const tt_replay *r) {
+    return &r->texts;
+}
+
 /* ---- a segment's base ---- */
 
-static bool keep_rules(base *b, const tt_rules_texts *from) {
-    tt_rules_texts_free(&b->rules);
-    b->rules.arena = tt_arena_new();
-    tt_rules_text *at = b->rules.arena ? tt_arena_array(b->rules.arena, from->n, sizeof *at) : NULL;
+static bool keep_texts(tt_rules_texts *to, const tt_rules_texts *from) {
+    tt_rules_texts_free(to);
+    to->arena = tt_arena_new();
+    tt_rules_text *at = to->arena ? tt_arena_array(to->arena, from->n, sizeof *at) : NULL;
     if (!at) return false;
     for (size_t i = 0; i < from->n; i++) {
-        at[i] = (tt_rules_text){tt_arena_copy(b->rules.arena, from->at[i].path), tt_arena_copy(b->rules.arena, from->at[i].text)};
+        at[i] = (tt_rules_text){tt_arena_copy(to->arena, from->at[i].path), tt_arena_copy(to->arena, from->at[i].text)};
         if (!at[i].path.p || !at[i].text.p) return false;
     }
-    b->rules.n = from->n;
-    b->rules.at = at;
-    b->has_rules = true;
+    to->n = from->n;
+    to->at = at;
     return true;
 }
 
@@ -143,7 +148,8 @@ static bool gather(base *b, const tt_record *rec, bool *ret_memory) {
         return true;
     case TT_RECORD_RULES:
         if (b->has_rules) return false;
-        *ret_memory = keep_rules(b, &rec->rules);
+        *ret_memory = keep_texts(&b->rules, &rec->rules);
+        b->has_rules = true;
         return true;
     case TT_RECORD_SAVED:
     case TT_RECORD_SNAPSHOT: {
@@ -204,6 +210,7 @@ static bool start_engine(tt_replay *r, tt_replay_start *ret, tt_err *err) {
     if (!b->has_config || !b->has_rules) return tt_fail(err, TT_ESYNTAX, "%s: begins without its rules or configuration", b->segment->path);
     r->recorded = read_rules(r, &b->rules, err);
     if (!r->recorded) return false;
+    if (!keep_texts(&r->texts, &b->rules)) return tt_fail(err, TT_ENOMEM, "out of memory");
     r->config = b->config;
     r->engine = tt_engine_new(r->opt.rules ? r->opt.rules : r->recorded, &r->config);
     if (!r->engine) return tt_fail(err, TT_ENOMEM, "out of memory making the engine");
@@ -341,7 +348,7 @@ static bool new_rules(tt_replay *r, const tt_record *rec, tt_err *err) {
     tt_rules_free(r->recorded);
     r->recorded = fresh;
     map_signals(r);
-    return true;
+    return keep_texts(&r->texts, &rec->rules) || tt_fail(err, TT_ENOMEM, "out of memory");
 }
 
 static void new_timing(tt_replay *r, const tt_record *rec) {

@@ -51,6 +51,8 @@ void tt_replay_free(tt_replay *r);
 /* BAD: the recording is damaged, or its rules or state cannot be read back; *err says where. The next call goes on with the next segment. */
 tt_read tt_replay_next(tt_replay *r, tt_replay_step *ret, tt_err *err);
 
+const tt_rules_texts *tt_replay_texts(const tt_replay *r); /* what the recorded rules in force were read from */
+
 /* What differs between what was recorded and what was decided now: the first one. Texts are JSON documents; {NULL, 0}: there is none. */
 typedef struct {
     bool decision; /* else an event */

@@ -210,6 +210,27 @@ bool tt_store_read(tt_store *s, uint64_t after, size_t limit, const char *loop, 
     return ok;
 }
 
+bool tt_store_read_back(tt_store *s, uint64_t before, tt_store_row each, void *ctx, tt_err *err) {
+    tt_page page;
+    tt_page_init(&page);
+    int64_t at = clamp(before);
+    bool ok = true, more = true;
+    while (ok && more) {
+        tt_db_value args[] = {tt_db_int(at), tt_db_int(TT_PAGE_ROWS)};
+        ok = tt_page_fill(&page, s, TT_SQL_JOURNAL_READ_BACK, args, TT_COUNT(args), err);
+        for (size_t i = 0; ok && more && i < page.n; i++) {
+            tt_store_entry e = tt_page_entry(&page, i);
+            at = page.row[i].seq;
+            more = each(ctx, (uint64_t)at, &e);
+        }
+        if (ok && more && page.damaged)
+            ok = tt_fail(err, TT_EIO, "the journal is damaged before entry %lld: the store was edited or corrupted; restore a backup", (long long)at);
+        more = more && (page.n == TT_PAGE_ROWS || page.full);
+    }
+    tt_page_free(&page);
+    return ok;
+}
+
 void tt_store_chain_end(tt_store *s, uint64_t *ret_seq, uint8_t ret_hash[TT_STORE_HASH_SIZE]) {
     _Static_assert((int)TT_STORE_HASH_SIZE == (int)TT_HASH_SIZE, "SHA-256");
     pthread_mutex_lock(&s->lock);

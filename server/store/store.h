@@ -36,6 +36,8 @@ bool tt_store_load_state(tt_store *s, char **ret_json, tt_err *err);
 typedef bool (*tt_store_row)(void *ctx, uint64_t seq, const tt_store_entry *entry); /* false stops; views live for the call */
 /* Entries with seq > after, oldest first, at most limit. loop "" or NULL: of every loop. */
 bool tt_store_read(tt_store *s, uint64_t after, size_t limit, const char *loop, tt_store_row each, void *ctx, tt_err *err);
+/* The same backwards: entries with seq < before, newest first, until `each` says false. */
+bool tt_store_read_back(tt_store *s, uint64_t before, tt_store_row each, void *ctx, tt_err *err);
 bool tt_store_last_seq(tt_store *s, uint64_t *ret_seq, tt_err *err);
 /* Walks the chain. false with the first broken seq in *ret_bad when it does not hold (0: the store itself failed). */
 bool tt_store_verify(tt_store *s, uint64_t *ret_bad, tt_err *err);

@@ -85,6 +85,7 @@ class Replay(harness.World):
         wait_for('frozen', lambda: d.get('/v1/status')['frozen'])
         self.assertEqual(d.post('/v1/automation:resume', {'reason': 'test'})[0], 202)
         self.over(d)
+        self.check_explain(d, loop)
         d.terminate()
         files = self.recorded(d)
         self.assertEqual(len(files), 1)
@@ -105,6 +106,37 @@ class Replay(harness.World):
         self.assertIn('loop_opened front@dc-a', out)
         self.check_a_changed_decision(files[0], loop)
         self.check_damage(files[0])
+
+    def check_explain(self, d, loop):
+        """The same from the daemon and from its recording: what, why, by which rule, from what."""
+        action = next(e for e in d.events('action') if e['action'] == 'limit' and e['from'] is None)
+        path = os.path.join(d.state, 'recording')
+        seen = {}
+        for where in (('--server', d.url), ('--journal', path)):
+            code, out, err = trimtab('explain', str(action['seq']), '--json', *where)
+            self.assertEqual(code, 0, err)
+            seen[where[0]] = json.loads(out)
+            code, out, err = trimtab('explain', f"v{action['version']}", '--json', *where)
+            self.assertEqual(code, 0, err)
+            self.assertEqual(json.loads(out)['event'], action)
+            code, out, err = trimtab('explain', loop, *where)
+            self.assertEqual(code, 0, err)
+            for word in ('loop_opened', 'its last move:', 'limit: ', 'plan        shed (auto), ', 'rules.yaml:', 'INPUT ', 'offered_rps'):
+                self.assertIn(word, out)
+            self.assertEqual(trimtab('explain', '999999', *where)[0], 1)
+            self.assertEqual(trimtab('explain', loop[:-1] + ('0' if loop[-1] != '0' else '1'), *where)[0], 1)
+        for o in seen.values():
+            self.assertEqual(o['event'], action)
+            self.assertEqual((o['plan']['name'], o['step']['kind'], o['trigger']['anomaly']), ('shed', 'limit', 'overload'))
+            self.assertEqual(o['step']['text'], ['- limit: {by: measured_capacity}'])
+            self.assertEqual(o['trigger']['opened']['loop'], loop)
+            self.assertEqual(next(i for i in o['inputs'] if i['name'] == 'offered_rps')['query'], 'test_offered_rps')
+            self.assertTrue(o['after'])
+        recorded = seen['--journal']
+        self.assertEqual(recorded['decision']['version'], action['version'])
+        self.assertEqual(next(i for i in recorded['inputs'] if i['name'] == 'error_ratio')['quality'], 'ok')
+        self.assertEqual(trimtab('explain', 'nonsense')[0], 2)
+        self.assertEqual(trimtab('explain', '1', '--journal', self.path('rules.yaml'))[0], 3)
 
     def check_a_changed_decision(self, path, loop):
         copy = self.path('changed.rec')

@@ -85,6 +85,13 @@ static void routes(void **state) {
         {"POST", "/v1/load-tests", JSON, "{\"service\":\"checkout\"}", 422, NULL, "\"pointer\":\"/reason\""},
         {"POST", "/v1/load-tests", JSON, "{\"service\":\"checkout\",\"dry_run\":true}", 200, NULL, "\"possible\":false"},
         {"POST", "/v1/load-tests", JSON, "{\"service\":\"checkout\",\"reason\":\"x\"}", 409, NULL, "no service checkout"},
+        {"GET", "/v1/loops/" ULID "/explain", NULL, NULL, 404, NULL, "no loop"},
+        {"GET", "/v1/events/1/explain", NULL, NULL, 404, NULL, "no event 1"},
+        {"GET", "/v1/events/0/explain", NULL, NULL, 400, NULL, "0 is no event"},
+        {"GET", "/v1/events/x/explain", NULL, NULL, 400, NULL, "x is no event"},
+        {"GET", "/v1/events/99999999999999999999/explain", NULL, NULL, 400, NULL, "is no event"},
+        {"GET", "/v1/decisions/1/explain", NULL, NULL, 404, NULL, "version 1"},
+        {"GET", "/v1/decisions/v1/explain", NULL, NULL, 400, NULL, "is no version"},
         {"GET", "/v1/events?limit=5", NULL, NULL, 200, NULL, "\"next\":null"},
         {"GET", "/v1/events?after=-1", NULL, NULL, 400, NULL, "after=-1"},
         {"GET", "/v1/openapi.json", NULL, NULL, 200, NULL, "\"openapi\": \"3.1.0\""},
@@ -258,6 +265,19 @@ static void commands_follow_what_the_loop_allows(void **state) {
     assert_int_equal(json_array_size(items), 1);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(items, 0), "seq")), seq);
     json_decref(events);
+    forget(&a);
+    snprintf(path, sizeof path, "/v1/loops/%s/explain", id);
+    a = get(port, path);
+    assert_int_equal(a.status, 200);
+    json_t *why = parsed(&a);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json_object_get(why, "explained"), "event"), "seq")), seq);
+    assert_int_equal(json_array_size(json_object_get(why, "events")), 1);
+    json_decref(why);
+    forget(&a);
+    snprintf(path, sizeof path, "/v1/events/%llu/explain", (unsigned long long)seq + 1);
+    a = get(port, path);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, "another's"));
     forget(&a);
     app->queue_full = true;
     a = post(port, "/v1/automation:freeze", "{\"reason\":\"x\"}");

@@ -173,6 +173,13 @@ void tt_app_status_json(tt_app *app, tt_buf *out) {
     tt_buf_put(out, TT_SV("}"));
 }
 
+const tt_rules_texts *tt_app_rules_texts(tt_app *app) {
+    static const tt_rules_text text = {TT_SV("plans.yaml"), TT_SV("plans:\n  - name: paged\n    steps:\n      - limit: {}\n")};
+    static const tt_rules_texts texts = {.n = 1, .at = &text};
+    (void)app;
+    return &texts;
+}
+
 tt_store *tt_app_store(tt_app *app) {
     return app->store;
 }
