@@ -55,6 +55,7 @@ struct tt_db {
 };
 
 tt_db *tt_sqlite_open(const char *dir, tt_err *err);
+tt_db *tt_sqlite_open_reader(const char *dir, tt_err *err); /* takes no lock; every write fails */
 tt_db *tt_postgres_open(const char *uri, tt_err *err);
 
 typedef struct {

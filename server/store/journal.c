@@ -46,7 +46,7 @@ static bool take_head(void *ctx, const tt_db_value *cols, size_t n) {
 }
 
 /* An empty journal has no row: seq 0 and 32 zero bytes. Call with the lock held. */
-static bool read_head(tt_store *s, tt_chain *ret, tt_err *err) {
+bool tt_store_read_head(tt_store *s, tt_chain *ret, tt_err *err) {
     head h = {0};
     if (!s->db->ops->query(s->db, TT_SQL_JOURNAL_HEAD, NULL, 0, take_head, &h, err)) return false;
     if (h.bad) return tt_fail(err, TT_EIO, "the store's table `journal_head` is damaged: restore a backup");
@@ -56,7 +56,7 @@ static bool read_head(tt_store *s, tt_chain *ret, tt_err *err) {
 
 static bool read_head_locked(tt_store *s, tt_chain *ret, tt_err *err) {
     pthread_mutex_lock(&s->lock);
-    bool ok = read_head(s, ret, err);
+    bool ok = tt_store_read_head(s, ret, err);
     pthread_mutex_unlock(&s->lock);
     return ok;
 }
@@ -76,7 +76,7 @@ static bool take_lease(void *ctx, const tt_db_value *cols, size_t n) {
 }
 
 /* Locks the lease for the transaction, or says who has it. */
-static bool hold_lease(tt_store *s, tt_err *err) {
+bool tt_store_hold_lease(tt_store *s, tt_err *err) {
     lease l = {0};
     tt_db_value arg = tt_db_int((int64_t)s->epoch);
     if (!s->db->ops->query(s->db, TT_SQL_LEASE_HOLD, &arg, 1, take_lease, &l, err)) return false;
@@ -115,7 +115,7 @@ static tt_db_end commit_once(tt_store *s, const tt_store_entry *entries, size_t 
     const tt_db_ops *ops = s->db->ops;
     tt_chain from, to;
     if (!ops->begin(s->db, false, err)) return TT_DB_FAILED;
-    if (!hold_lease(s, err) || !read_head(s, &from, err)) goto undo;
+    if (!tt_store_hold_lease(s, err) || !tt_store_read_head(s, &from, err)) goto undo;
     size_t skip = already_in(s, &from, entries, n);
     uint64_t first = from.seq + 1 - skip;
     to = from;
@@ -262,23 +262,36 @@ static bool check_page(tt_store *s, const tt_page *p, tt_chain *c, tt_chain *end
     return true;
 }
 
+/* From the chain at `c`, which moves on to the last good entry. *ret_wrong: what is wrong with the one after it. */
+static bool walk(tt_store *s, tt_page *page, tt_chain *c, tt_chain *end, const char **ret_wrong, tt_err *err) {
+    bool ok = true;
+    *ret_wrong = NULL;
+    /* Page by page, without the lock between: a long walk must not hold up the tick. */
+    for (bool more = true; ok && more && !*ret_wrong;) {
+        tt_db_value args[] = {tt_db_int((int64_t)c->seq), tt_db_int(TT_PAGE_ROWS)};
+        ok = tt_page_fill(page, s, TT_SQL_JOURNAL_READ, args, TT_COUNT(args), err) && check_page(s, page, c, end, ret_wrong, err);
+        /* The end may have moved on since the page was read: so a short page is the last one only when it reaches that far. */
+        more = page->n == TT_PAGE_ROWS || page->full || (page->n > 0 && c->seq < end->seq);
+    }
+    if (ok && !*ret_wrong && c->seq < end->seq) *ret_wrong = "is missing";
+    return ok;
+}
+
 bool tt_store_verify(tt_store *s, uint64_t *ret_bad, tt_err *err) {
     *ret_bad = 0;
-    tt_chain end, c = {0};
-    if (!read_head_locked(s, &end, err)) return false;
+    tt_chain end, c, base;
+    if (!read_head_locked(s, &end, err) || !tt_store_read_base(s, &base, err)) return false;
     tt_page page;
     tt_page_init(&page);
-    const char *wrong = NULL;
-    bool ok = true;
-    /* Page by page, without the lock between: a long walk must not hold up the tick. */
-    for (bool more = true; ok && more && !wrong;) {
-        tt_db_value args[] = {tt_db_int((int64_t)c.seq), tt_db_int(TT_PAGE_ROWS)};
-        ok = tt_page_fill(&page, s, TT_SQL_JOURNAL_READ, args, TT_COUNT(args), err) && check_page(s, &page, &c, &end, &wrong, err);
-        /* The end may have moved on since the page was read: so a short page is the last one only when it reaches that far. */
-        more = page.n == TT_PAGE_ROWS || page.full || (page.n > 0 && c.seq < end.seq);
-    }
+    const char *wrong;
+    bool ok, again;
+    do {
+        c = base;
+        ok = walk(s, &page, &c, &end, &wrong, err);
+        /* Entries may have been taken out under our feet: then the walk begins anew behind them. */
+        again = ok && wrong && tt_store_read_base(s, &base, err) && base.seq > c.seq;
+    } while (again);
     tt_page_free(&page);
-    if (ok && !wrong && c.seq < end.seq) wrong = "is missing";
     if (!ok || !wrong) return ok;
     *ret_bad = c.seq + 1;
     return tt_fail(

@@ -252,7 +252,7 @@ static bool open_file(sqlite *s, tt_err *err) {
     return true;
 }
 
-tt_db *tt_sqlite_open(const char *dir, tt_err *err) {
+static sqlite *new_sqlite(const char *dir, tt_err *err) {
     sqlite *s = calloc(1, sizeof *s);
     if (!s) {
         tt_fail(err, TT_ENOMEM, "out of memory opening the store");
@@ -263,12 +263,40 @@ tt_db *tt_sqlite_open(const char *dir, tt_err *err) {
     int n = snprintf(s->dir, sizeof s->dir, "%s", dir);
     if (n <= 0 || (size_t)n >= sizeof s->dir) {
         tt_fail(err, TT_EVALUE, n <= 0 ? "no state directory was given: name one" : "the state directory's path is too long: name another one");
-        goto fail;
+        free(s);
+        return NULL;
     }
     snprintf(s->file, sizeof s->file, "%s/trimtab.db", s->dir);
-    if (!make_directory(s->dir, err) || !take_lock(s, err) || !open_file(s, err) || !sync_directory(s->dir, err)) goto fail;
-    return &s->base;
-fail:
+    return s;
+}
+
+tt_db *tt_sqlite_open(const char *dir, tt_err *err) {
+    sqlite *s = new_sqlite(dir, err);
+    if (!s) return NULL;
+    if (make_directory(s->dir, err) && take_lock(s, err) && open_file(s, err) && sync_directory(s->dir, err)) return &s->base;
+    release(&s->base);
+    return NULL;
+}
+
+tt_db *tt_sqlite_open_reader(const char *dir, tt_err *err) {
+    sqlite *s = new_sqlite(dir, err);
+    struct stat st;
+    if (!s) return NULL;
+    bool ok = stat(s->file, &st) == 0 || tt_fail(err, TT_EIO, "cannot open %s: %s; name the state directory of a trimtab", s->file, strerror(errno));
+    if (ok) {
+        s->dev = st.st_dev;
+        s->ino = st.st_ino;
+        /* Read-write where that is allowed: only then SQLite can take part in the daemon's WAL. query_only keeps the promise. */
+        ok = sqlite3_open_v2(s->file, &s->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) == SQLITE_OK ||
+             failed(s, "opening", err);
+    }
+    if (ok) {
+        sqlite3_busy_timeout(s->sql, BUSY_MS);
+        sqlite3_db_config(s->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); /* the file stays as it is */
+        ok = sqlite3_exec(s->sql, "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON", NULL, NULL, NULL) == SQLITE_OK ||
+             failed(s, "opening", err);
+    }
+    if (ok) return &s->base;
     release(&s->base);
     return NULL;
 }

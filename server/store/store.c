@@ -13,7 +13,7 @@ const char *const tt_sql_text[TT_SQL_COUNT] = {
 #undef SQL
 };
 
-tt_store *tt_store_open(const char *where, tt_err *err) {
+static tt_store *open_store(const char *where, bool reader, tt_err *err) {
     if (sodium_init() < 0) {
         tt_fail(err, TT_EIO, "libsodium could not be initialised: no hashes for the journal, so no store");
         return NULL;
@@ -31,12 +31,21 @@ tt_store *tt_store_open(const char *where, tt_err *err) {
         tt_fail(err, TT_EVALUE, "the store cannot be at \"%.*s://...\": name a directory, or postgresql://user@host/database", (int)(scheme - where),
                 where);
     else
-        s->db = tt_sqlite_open(where ? where : "", err);
-    if (!s->db || !tt_migrate(s->db, tt_migrations, tt_n_migrations, err)) {
+        s->db = reader ? tt_sqlite_open_reader(where ? where : "", err) : tt_sqlite_open(where ? where : "", err);
+    if (!s->db || (!reader && !tt_migrate(s->db, tt_migrations, tt_n_migrations, err))) {
         tt_store_close(s);
         return NULL;
     }
     return s;
+}
+
+tt_store *tt_store_open(const char *where, tt_err *err) {
+    return open_store(where, false, err);
+}
+
+/* On PostgreSQL nothing is locked by opening; without an epoch no commit goes through. */
+tt_store *tt_store_open_reader(const char *where, tt_err *err) {
+    return open_store(where, true, err);
 }
 
 void tt_store_close(tt_store *s) {

@@ -10,6 +10,8 @@ typedef struct tt_store tt_store;
 
 /* `where`: a directory (SQLite file trimtab.db in it, made with mode 0700 if missing) or "postgresql://...". Applies missing migrations. */
 tt_store *tt_store_open(const char *where, tt_err *err);
+/* Only to read, beside a daemon that runs: takes no lock, makes and migrates nothing. Every call that writes fails. */
+tt_store *tt_store_open_reader(const char *where, tt_err *err);
 void tt_store_close(tt_store *s);
 const char *tt_store_kind(const tt_store *s); /* "sqlite" or "postgresql" */
 /* Writes and rolls back a row: what /-/ready asks. */
@@ -39,7 +41,16 @@ bool tt_store_read(tt_store *s, uint64_t after, size_t limit, const char *loop, 
 /* The same backwards: entries with seq < before, newest first, until `each` says false. */
 bool tt_store_read_back(tt_store *s, uint64_t before, tt_store_row each, void *ctx, tt_err *err);
 bool tt_store_last_seq(tt_store *s, uint64_t *ret_seq, tt_err *err);
-/* Walks the chain. false with the first broken seq in *ret_bad when it does not hold (0: the store itself failed). */
+/* Takes out the oldest entries, at most `most`, as long as each is older than before_ms; the newest always stays. The chain's hash after the last of them
+ * is kept, so that the rest still verifies. ret->n == most: there may be more. */
+typedef struct {
+    uint64_t n, upto_seq;
+    uint8_t hash[TT_STORE_HASH_SIZE];
+} tt_store_trimmed;
+bool tt_store_trim_journal(tt_store *s, int64_t before_ms, size_t most, tt_store_trimmed *ret, tt_err *err);
+/* The chain's hash after entry `seq`; not found: there is no such entry (any more). */
+bool tt_store_hash_at(tt_store *s, uint64_t seq, uint8_t ret_hash[TT_STORE_HASH_SIZE], bool *ret_found, tt_err *err);
+/* Walks the chain, from where the journal begins. false with the first broken seq in *ret_bad when it does not hold (0: the store itself failed). */
 bool tt_store_verify(tt_store *s, uint64_t *ret_bad, tt_err *err);
 
 /* Webhook deliveries: the raw body, durable before the sender is answered. A known dedup key: true with *ret_fresh false. */

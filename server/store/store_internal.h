@@ -26,6 +26,11 @@ struct tt_store {
     } doubt;
 };
 
+/* journal.c, retention.c. The first two inside a transaction, with the lock held. */
+bool tt_store_hold_lease(tt_store *s, tt_err *err);
+bool tt_store_read_head(tt_store *s, tt_chain *ret, tt_err *err); /* seq 0 and zeros: the journal is empty */
+bool tt_store_read_base(tt_store *s, tt_chain *ret, tt_err *err); /* takes the lock; seq 0 and zeros: nothing was taken out */
+
 /* Short names are TEXT in both engines, and PostgreSQL takes nothing but UTF-8 there. */
 bool tt_store_text_ok(const char *what, const char *text, tt_err *err);
 

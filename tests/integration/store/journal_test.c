@@ -78,6 +78,20 @@ static void pages_are_whole_and_in_order(void **state) {
         if (got.n) assert_int_equal(got.row[got.n - 1].seq, cases[i].last);
         rows_free(&got);
     }
+    static const struct {
+        uint64_t before;
+        size_t stop_after, want;
+        uint64_t first, last;
+    } back[] = {{UINT64_MAX, 0, 601, 601, 1}, {602, 0, 601, 601, 1}, {302, 0, 301, 301, 1}, {302, 140, 140, 301, 162}, {1, 0, 0, 0, 0}, {0, 0, 0, 0, 0}};
+    for (size_t i = 0; i < TT_COUNT(back); i++) {
+        got.stop_after = back[i].stop_after;
+        must(tt_store_read_back(f->store, back[i].before, collect, &got, &g_err));
+        if (got.n != back[i].want) fail_msg("back %zu: %zu rows, wanted %zu", i, got.n, back[i].want);
+        for (size_t k = 1; k < got.n; k++) assert_true(got.row[k].seq < got.row[k - 1].seq);
+        if (got.n) assert_int_equal(got.row[0].seq, back[i].first);
+        if (got.n) assert_int_equal(got.row[got.n - 1].seq, back[i].last);
+        rows_free(&got);
+    }
     uint64_t bad;
     must(tt_store_verify(f->store, &bad, &g_err));
 }
@@ -263,6 +277,78 @@ static void tampering_is_found(void **state) {
     }
 }
 
+/* The oldest entries go; the rest still verifies, and tampering with it is still found. */
+static void the_oldest_entries_go(void **state) {
+    fixture *f = *state;
+    for (int i = 1; i <= 300; i++) { /* a clock that was set back in between */
+        tt_store_entry e = entry(i == 100 ? 5 : i, "action", "a", "{}");
+        uint64_t first;
+        must(tt_store_commit(f->store, &e, 1, NULL, &first, &g_err));
+    }
+    tt_store_trimmed t;
+    uint64_t bad, first;
+    must(tt_store_trim_journal(f->store, 1, 1000, &t, &g_err));
+    assert_int_equal(t.n, 0);
+    must(tt_store_trim_journal(f->store, 151, 40, &t, &g_err));
+    assert_true(t.n == 40 && t.upto_seq == 40);
+    must(tt_store_verify(f->store, &bad, &g_err));
+    must(tt_store_trim_journal(f->store, 151, 1000, &t, &g_err));
+    assert_true(t.n == 110 && t.upto_seq == 150);
+    assert_int_equal(raw_int(f, "SELECT min(seq) FROM journal"), 151);
+    must(tt_store_verify(f->store, &bad, &g_err));
+    uint8_t hash[TT_STORE_HASH_SIZE];
+    bool found;
+    must(tt_store_hash_at(f->store, 150, hash, &found, &g_err));
+    assert_false(found);
+    must(tt_store_hash_at(f->store, 300, hash, &found, &g_err));
+    assert_true(found);
+    uint64_t seq;
+    uint8_t last[TT_STORE_HASH_SIZE];
+    tt_store_chain_end(f->store, &seq, last);
+    assert_int_equal(seq, 300);
+    assert_memory_equal(hash, last, sizeof hash);
+    /* Numbers go on, also after a restart. The newest entry stays, however old. */
+    fixture_close(f);
+    fixture_open(f);
+    tt_store_entry e = entry(1000, "action", "a", "{}");
+    must(tt_store_commit(f->store, &e, 1, NULL, &first, &g_err));
+    assert_int_equal(first, 301);
+    must(tt_store_trim_journal(f->store, INT64_MAX, 1000, &t, &g_err));
+    assert_true(t.n == 150 && t.upto_seq == 300);
+    must(tt_store_verify(f->store, &bad, &g_err));
+    commit_n(f, 3, "b");
+    must(tt_store_verify(f->store, &bad, &g_err));
+    raw(f, "UPDATE journal SET at_ms = at_ms + 1 WHERE seq = 301");
+    must_fail(tt_store_verify(f->store, &bad, &g_err), "was changed");
+    assert_int_equal(bad, 301);
+    raw(f, "UPDATE journal SET at_ms = at_ms - 1 WHERE seq = 301");
+    raw(f, "DELETE FROM journal_base");
+    must_fail(tt_store_verify(f->store, &bad, &g_err), "is missing");
+    assert_int_equal(bad, 1);
+}
+
+/* Beside a daemon that has the store open: sees what it commits, writes nothing. */
+static void a_reader_reads_beside_the_daemon(void **state) {
+    fixture *f = *state;
+    uint64_t first, bad;
+    commit_n(f, 3, "a");
+    tt_store *reader = tt_store_open_reader(f->where, &g_err);
+    must(reader != NULL);
+    commit_n(f, 2, "a");
+    must(tt_store_read(reader, 0, 10, "", collect, &got, &g_err));
+    assert_int_equal(got.n, 5);
+    rows_free(&got);
+    must(tt_store_verify(reader, &bad, &g_err));
+    tt_store_entry e = entry(1, "action", "a", "{}");
+    tt_store_trimmed t;
+    assert_false(tt_store_commit(reader, &e, 1, NULL, &first, &g_err));
+    assert_false(tt_store_trim_journal(reader, INT64_MAX, 10, &t, &g_err));
+    tt_store_close(reader);
+    commit_n(f, 1, "a");
+    assert_int_equal(raw_int(f, "SELECT count(*) FROM journal"), 6);
+    if (f->engine == ON_SQLITE) must_fail((reader = tt_store_open_reader("/nonexistent", &g_err)) != NULL, "/nonexistent/trimtab.db");
+}
+
 /* SQLite keeps any type in any column. */
 static void a_row_of_the_wrong_shape_is_an_error(void **state) {
     fixture *f = *state;
@@ -323,6 +409,8 @@ int journal_tests(void) {
         TESTS(epochs_grow_and_fence),
         TEST_ON(a_second_daemon_takes_over, ON_POSTGRES),
         TESTS(tampering_is_found),
+        TESTS(the_oldest_entries_go),
+        TESTS(a_reader_reads_beside_the_daemon),
         TEST_ON(a_row_of_the_wrong_shape_is_an_error, ON_SQLITE),
         TESTS(threads_take_turns),
     };
