@@ -78,7 +78,7 @@ static void complain(const char *what) {
 }
 
 void server_again(void) {
-    char *const start[] = {POSTGRES_BIN "/pg_ctl", "-D", pg.data, "-o", pg.options, "-l", pg.log, "-w", "-t", "60", "start", NULL};
+    char *const start[] = {POSTGRES_BIN "/pg_ctl", "-D", pg.data, "-o", pg.options, "-l", pg.log, "-w", "-t", "200", "start", NULL};
     if (run(start) != 0) complain("pg_ctl start failed");
 }
 
@@ -96,7 +96,8 @@ void server_start(void) {
     server_chown(pg.dir);
     snprintf(pg.data, sizeof pg.data, "%s/data", pg.dir);
     snprintf(pg.log, sizeof pg.log, "%s/log", pg.dir);
-    snprintf(pg.options, sizeof pg.options, "-c listen_addresses='' -c unix_socket_directories=%s", pg.dir);
+    /* After a crash the server syncs every file it has, one by one: minutes on a busy disk, with a database for each test. */
+    snprintf(pg.options, sizeof pg.options, "-c listen_addresses='' -c recovery_init_sync_method=syncfs -c unix_socket_directories=%s", pg.dir);
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) give_up("cannot make a pipe", "");
     pg.leash = ends[1];
