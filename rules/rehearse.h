@@ -1,6 +1,6 @@
 /* Rehearsal: a controller against the mesh model in one incident, and what it was worth. Pure: the same rules, incident and seed give the same bytes.
  *
- * An incident is a YAML document (docs/rehearse.md): the mesh, its demand, what goes wrong and when, what monitoring makes of it. A seed draws what
+ * An incident is a YAML document (docs/model.md): the mesh, its demand, what goes wrong and when, what monitoring makes of it. A seed draws what
  * the document leaves open (severity, timing, noise, lost scrapes), the same for every controller, so that their results can be set against each
  * other. Threads: an incident is immutable once loaded and may be shared; a run is one thread's. */
 #ifndef TT_REHEARSE_H
@@ -72,7 +72,8 @@ typedef struct {
 bool tt_rehearse(const tt_rehearsal_spec *spec, tt_rehearsal *ret, tt_err *err);
 void tt_rehearsal_free(tt_rehearsal *r);
 
-/* A run set against the oracle's and against doing nothing with the same seed (control.md, sections 3 and 10). */
+/* A run set against the oracle's and against doing nothing with the same seed (docs/model.md). Doing nothing is without the inner loop, whatever the run
+ * has: what the library saves by itself counts. */
 typedef struct {
     double lost_ratio;   /* (oracle - run) / wanted, by goodput */
     double oracle_share; /* (run - nothing) / (oracle - nothing); NAN where doing nothing loses less than 0.5 % of what is wanted */
