@@ -47,7 +47,7 @@ static void on_progress(void *ctx, const tt_history_progress *p) {
     for (int i = 0; i < CELLS; i++) bar[i] = i < filled ? '#' : '.';
     bar[CELLS] = 0;
     double took = (double)tt_since(tt_clock_now(), r->begun) / 1e9;
-    if (p->done > 0.02 && took > 1) {
+    if (p->done > 0.02 && p->done < 1 && took > 1) {
         char span[32];
         tt_format_duration(TT_SECONDS((int64_t)(took * (1 - p->done) / p->done) + 1), span, sizeof span);
         snprintf(left, sizeof left, ", %s left", span);

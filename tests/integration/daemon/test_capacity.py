@@ -141,8 +141,10 @@ class Capacity(harness.World):
         kinds = [(e['kind'], e['action']) if 'action' in e else (e['kind'],) for e in d.get(f'/v1/loops/{test["id"]}/events')['items']]
         self.assertIn(('load_test',), kinds)
         self.assertIn(('action', 'weights:dc-a'), kinds)
-        # It outlives a restart.
         d.terminate()
+        code, out, err = run('replay', d.state + '/recording', '--json')
+        self.assertEqual((code, json.loads(out)['identical']), (0, True), err)
+        # It outlives a restart.
         d = self.start_daemon(rules=RULES)
         self.assertEqual(self.item(d)['source'], 'load_test')
         self.assertEqual(d.get('/v1/load-tests')['items'][0]['outcome'], 'knee')

@@ -86,7 +86,7 @@ static void measurements_come_back(void **state) {
                                   .value = values[(k + t) % N],
                                   .at = {TT_SECONDS((int64_t)t + 1) - (int64_t)(k / 4) * 777}};
             for (size_t l = 0; l < x->n_labels; l++) {
-                snprintf(names[l], sizeof names[l], "label%zu", l);
+                snprintf(names[l], sizeof names[l], "label%u", (unsigned)l % 10);
                 x->labels[l] = (tt_label){tt_sv_of(names[l]), l % 2 ? TT_SV("") : TT_SV("a \"value\"\x01\xff")};
             }
             x->quality = k % 7 == 6 ? TT_Q_TOO_FEW_SAMPLES : TT_Q_OK;
