@@ -181,6 +181,10 @@ int main(int argc, char **argv) {
         tt_rehearsal_free(&run);
         put_score(good, wanted);
         putchar('\n');
+        tt_rules_free(rules);
+        tt_incident_free(incident);
+        tt_pcre_matcher_free(matcher);
+        tt_arena_free(a);
         return 0;
     }
     tt_incident_drawn drawn;
