@@ -69,7 +69,7 @@ static bool is_well(const tt_site *s) {
 }
 
 static tt_where at_site(const tt_engine *e, const tt_site *s, tt_sv service) {
-    return (tt_where){service, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL, 0};
+    return (tt_where){service, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL, 0, {0}};
 }
 
 static void learn_p99(tt_engine *e, tt_site *s) {
@@ -327,6 +327,10 @@ static void look_isolate(tt_engine *e, tt_loop *l, tt_site *s, const tt_step *st
 
 const char *tt_side_action(const tt_side *d, tt_step_kind kind, char buf[TT_NAME_MAX + 16], const char **ret_unit) {
     switch (kind) {
+    case TT_STEP_KIND_COUNT: /* the version's share */
+        snprintf(buf, TT_NAME_MAX + 16, "version:%.110s", d->name);
+        *ret_unit = "ratio";
+        break;
     case TT_STEP_TIMEOUT:
         snprintf(buf, TT_NAME_MAX + 16, "timeout");
         *ret_unit = "ms";
@@ -383,10 +387,18 @@ static int64_t usual_ns(const tt_engine *e) {
  * the same sample. */
 static bool judgeable(const tt_engine *e, const tt_loop *l, const tt_site *s, const tt_side *d) {
     if (s->looked_at.ns != e->now.ns && !tt_site_judgeable(e, s)) return false;
+    return tt_side_judgeable(e, l, d, s->load.at, s->load.window_ns);
+}
+
+bool tt_side_judgeable(const tt_engine *e, const tt_loop *l, const tt_side *d, tt_time at, int64_t window_ns) {
     if (d->changed_at.ns == 0) return true;
-    if (s->load.at.ns - s->load.window_ns < d->changed_at.ns + usual_ns(e)) return false;
+    if (at.ns - window_ns < d->changed_at.ns + usual_ns(e)) return false;
     tt_target t = target_of(l, d);
-    return tt_decision_acknowledged(e, &t) || tt_since(e->now, d->changed_at) >= 2 * e->cfg.apply_ns + TT_SECONDS(5) + tt_law_dead_time(e, s);
+    return tt_decision_acknowledged(e, &t) || tt_since(e->now, d->changed_at) >= 2 * e->cfg.apply_ns + TT_SECONDS(5) + window_ns + e->cfg.ingest_ns;
+}
+
+const char *tt_side_name(int k) {
+    return k == TT_SIDE_VERSION ? "version" : tt_step_name((tt_step_kind)(TT_STEP_RETRY + k));
 }
 
 static bool tighter(tt_step_kind kind, const tt_side *d, double want) {
@@ -523,7 +535,9 @@ static void side_step(tt_engine *e, tt_loop *l, tt_site *s, size_t at) {
 void tt_actions_step(tt_engine *e) {
     for (uint32_t i = 0; i < e->n_loops; i++) {
         tt_loop *l = &e->loops[i];
-        if (!tt_loop_is_open(l) || l->target.instance[0] || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) continue;
+        if (!tt_loop_is_open(l) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) continue;
+        if (l->plan->by_version) tt_version_step(e, l);
+        if (l->target.instance[0]) continue;
         bool any = false;
         for (size_t k = 0; k < l->plan->n_steps; k++) any = any || l->plan->steps[k].kind >= TT_STEP_RETRY;
         tt_site *s = any ? tt_site_of(e, l->target.service, l->target.dc) : NULL;
@@ -550,6 +564,7 @@ tt_time tt_actions_changed_at(const tt_loop *l) {
 }
 
 void tt_actions_wind_back(tt_engine *e, tt_loop *l, const char *why) {
-    for (int k = TT_SIDES; k-- > 0;)
+    tt_version_wind_back(e, l, why);
+    for (int k = TT_SIDE_VERSION; k-- > 0;)
         if (l->sides[k].on) set(e, l, (tt_step_kind)(TT_STEP_RETRY + k), (double)NAN, true, why);
 }

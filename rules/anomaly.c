@@ -75,6 +75,11 @@ static void match_plans(tt_engine *e, tt_anomaly *a) {
         expand(&v, p->service, m.target.service);
         expand(&v, p->dc, m.target.dc);
         expand(&v, p->instance, m.target.instance);
+        if (p->by_version) {
+            char version[TT_NAME_MAX];
+            memcpy(version, m.target.instance, sizeof version);
+            snprintf(m.target.instance, sizeof m.target.instance, TT_VERSION_PREFIX "%.*s", (int)(sizeof version - sizeof TT_VERSION_PREFIX), version);
+        }
         uint32_t at = a->n_matches;
         const char *why;
         while (at > 0 && tt_plan_rank(p, a->matches[at - 1].plan, &why) < 0) at--;

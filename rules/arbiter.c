@@ -114,9 +114,47 @@ static void tighten(tt_wish *d, tt_act_kind kind, const char *name, double value
     a->name = name;
 }
 
+static tt_wish_act *act_of(tt_wish *d, tt_act_kind kind, tt_sv name) {
+    for (uint32_t i = 0; i < d->n_actions; i++)
+        if (d->actions[i].kind == kind && tt_sv_eq(tt_sv_of(d->actions[i].name), name)) return &d->actions[i];
+    return NULL;
+}
+
+/* Every version has its usual share, but for those that loops have moved; what one has less, the one that takes over has more. */
+static void version_wishes(tt_engine *e, const tt_loop *l) {
+    const tt_side *v = &l->sides[TT_SIDE_VERSION];
+    const tt_step *st = tt_plan_step(l->plan, TT_STEP_SHIFT);
+    int k = tt_rules_service(e->rules, tt_sv_of(l->target.service));
+    const tt_dc_def *from = v->on ? tt_version_def(e, l->target.service, tt_sv_of(v->name)) : NULL;
+    if (!from || k < 0) return;
+    const tt_service_def *s = &e->rules->services[k];
+    tt_target t = l->target;
+    t.instance[0] = 0;
+    tt_wish *d = wish(e, &t, l);
+    if (!d || d->n_actions + s->n_versions > TT_ACTIONS_MAX) return;
+    for (size_t i = 0; i < s->n_versions && !act_of(d, TT_ACT_VERSION, s->versions[s->n_versions - 1].name); i++) {
+        tt_wish_act *a = add(d, TT_ACT_VERSION);
+        a->name = s->versions[i].name.p;
+        a->value = s->versions[i].weight;
+    }
+    /* A plan that is gone no longer says who takes over: then the one with the most. */
+    tt_sv to = st ? st->to_version : (tt_sv){0};
+    for (size_t i = 0; !to.n && i < s->n_versions; i++) {
+        bool most = &s->versions[i] != from;
+        for (size_t o = 0; o < s->n_versions; o++) most = most && (&s->versions[o] == from || s->versions[o].weight <= s->versions[i].weight);
+        if (most) to = s->versions[i].name;
+    }
+    tt_wish_act *gives = act_of(d, TT_ACT_VERSION, from->name), *takes = act_of(d, TT_ACT_VERSION, to);
+    if (!gives || !takes) return;
+    double move = fmin(from->weight - v->value, gives->value);
+    gives->value -= move;
+    takes->value += move;
+}
+
 static void side_wishes(tt_engine *e, const tt_loop *l) {
-    static const tt_act_kind kinds[TT_SIDES] = {TT_ACT_RETRY, TT_ACT_TIMEOUT, TT_ACT_HEDGE, TT_ACT_ISOLATE};
-    for (int k = 0; k < TT_SIDES; k++) {
+    static const tt_act_kind kinds[TT_SIDE_VERSION] = {TT_ACT_RETRY, TT_ACT_TIMEOUT, TT_ACT_HEDGE, TT_ACT_ISOLATE};
+    version_wishes(e, l);
+    for (int k = 0; k < TT_SIDE_VERSION; k++) {
         const tt_side *s = &l->sides[k];
         if (!s->on) continue;
         tt_target t = {0};

@@ -16,6 +16,9 @@ enum {
     TT_RECORDS_MAX = 2 * TT_PLANS_MAX,
 };
 
+/* Before a version's name in a loop's target.instance. */
+#define TT_VERSION_PREFIX "version:"
+
 /* The signals the laws know by name (design, section 3). */
 #define TT_LOAD_SIGNALS(X)                                                                                                                           \
     X(OFFERED, "offered_rps")                                                                                                                        \
@@ -330,13 +333,13 @@ typedef struct {
 #undef TT_AS_COUNT
 } tt_record;
 /* A step beside the ladder (actions.c), in force or not. */
-enum { TT_SIDES = TT_STEP_ISOLATE - TT_STEP_RETRY + 1 };
+enum { TT_SIDE_VERSION = TT_STEP_ISOLATE - TT_STEP_RETRY + 1, TT_SIDES };
 typedef struct {
     bool on;
     bool raised;               /* the last change gave something back */
-    double value;              /* retry: budget; timeout: ms; hedge: 1, off; isolate: ratio refused */
+    double value;              /* retry: budget; timeout: ms; hedge: 1, off; isolate: ratio refused; version: share it has */
     char service[TT_NAME_MAX]; /* whose calls: known even when the plan is gone */
-    char name[TT_NAME_MAX];    /* isolate: the caller */
+    char name[TT_NAME_MAX];    /* isolate: the caller; version: which */
     uint32_t needed_samples;   /* in a row */
     tt_time changed_at, clear_since;
     int64_t hold_ns;           /* grows with every relapse */
@@ -547,6 +550,7 @@ typedef struct {
     tt_sv service, dc, instance, priority; /* empty: any, folded by the signal's `across` */
     const tt_labels *more;                 /* further labels that must agree where the series has them; may be NULL */
     uint32_t place;                        /* 1 + index of service and dc, for who has it at hand; 0: it is looked for */
+    tt_sv version;                         /* empty: any */
 } tt_where;
 typedef struct {
     bool known;
@@ -719,6 +723,14 @@ void tt_actions_wind_back(tt_engine *e, tt_loop *l, const char *why);
 const char *tt_side_action(const tt_side *d, tt_step_kind kind, char buf[TT_NAME_MAX + 16], const char **ret_unit); /* name in events and on actuators */
 /* Enters a caller, or finds it. NULL: too many, or memory is out. */
 tt_caller *tt_site_caller(tt_engine *e, tt_site *s, tt_sv name);
+
+bool tt_side_judgeable(const tt_engine *e, const tt_loop *l, const tt_side *d, tt_time at, int64_t window_ns);
+const char *tt_side_name(int k); /* as in plans and saved states */
+
+/* ---- version.c: shift between versions ---- */
+void tt_version_step(tt_engine *e, tt_loop *l);
+void tt_version_wind_back(tt_engine *e, tt_loop *l, const char *why);
+const tt_dc_def *tt_version_def(const tt_engine *e, const char *service, tt_sv version); /* NULL: not declared */
 
 /* ---- law.c, shift.c, eject.c ---- */
 void tt_law_sense(tt_engine *e); /* classifies each new sample, before loops are opened */

@@ -576,7 +576,7 @@ static void watch_dependency(tt_engine *e, tt_site *s, const tt_step *d) {
     for (uint32_t i = 0; i < s->n_closure; i++) {
         tt_sv name = e->rules->services[s->closure[i]].name;
         if (!tt_sv_eq(name, d->feature) || s->latency_dep_base[i] <= 0) continue;
-        tt_where w = {name, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL, 0};
+        tt_where w = {name, tt_sv_of(tt_dc_cname(e, s)), {0}, {0}, NULL, 0, {0}};
         tt_reading lat = tt_read_signal(e, e->load_signal[TT_LOAD_LATENCY_MEAN], &w);
         if (lat.known && lat.value > 2 * s->latency_dep_base[i] + 5) s->dependency_bad_at = e->now;
     }

@@ -168,7 +168,12 @@ tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l) {
 /* ---- what the plan wants kept ---- */
 
 tt_where tt_loop_where(const tt_loop *l) {
-    return (tt_where){tt_sv_of(l->target.service), tt_sv_of(l->target.dc), tt_sv_of(l->target.instance), {0}, NULL, 0};
+    tt_sv part = tt_sv_of(l->target.instance), version = {0};
+    if (strncmp(l->target.instance, TT_VERSION_PREFIX, sizeof TT_VERSION_PREFIX - 1) == 0) {
+        version = tt_sv_of(l->target.instance + sizeof TT_VERSION_PREFIX - 1);
+        part = (tt_sv){0};
+    }
+    return (tt_where){tt_sv_of(l->target.service), tt_sv_of(l->target.dc), part, {0}, NULL, 0, version};
 }
 
 static void look_at_keeps(tt_engine *e, tt_loop *l) {
@@ -469,7 +474,10 @@ int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANN
         switch (st->kind) {
         case TT_STEP_LIMIT: names[n] = "limit", kind[n++] = CH_LIMIT; break;
         case TT_STEP_DEGRADE: names[n] = "degrade", kind[n++] = CH_DEGRADE; break;
-        case TT_STEP_SHIFT: names[n] = "weights", kind[n++] = CH_SHARE; break;
+        case TT_STEP_SHIFT:
+            names[n] = l->plan->by_version ? "version" : "weights";
+            kind[n++] = l->plan->by_version ? CH_SIDE | TT_SIDE_VERSION << 8 : CH_SHARE;
+            break;
         case TT_STEP_EJECT: names[n] = "eject", kind[n++] = CH_EJECT; break;
         case TT_STEP_DROP: names[n] = "drop", kind[n++] = CH_DROP | (int)st->priority << 8; break;
         case TT_STEP_RETRY:

@@ -20,6 +20,7 @@ enum {
     TT_CLOSURE_MAX = 64, /* a service and all it calls, near and far */
     TT_FEATURES_MAX = 8,
     TT_LEVELS_MAX = 8,
+    TT_VERSIONS_MAX = 8,
     TT_MATCHERS_MAX = 8,
     TT_VARS_MAX = 16,
     TT_RENAMES_MAX = 8,
@@ -151,6 +152,7 @@ typedef struct tt_step {
     bool by_concurrency;    /* limit: held as requests in flight instead of a rate */
     double fixed;           /* law runbook: what the step is set to: drop ratio, degrade level, share shifted away, limit in rps; 0: sized by the law */
     tt_sv from;             /* shift, cutover: data center, default the target's. May be a $variable */
+    tt_sv to_version;       /* shift between versions: who takes over from the target's version; else empty */
     const struct tt_step *const *at_service; /* degrade whose service or gains depend on the target: see tt_step_at. Else NULL */
     tt_pos pos;
 } tt_step;
@@ -187,6 +189,7 @@ typedef struct {
     uint32_t order;    /* as written, over all documents */
     tt_sv exclusive;   /* of the plans with this name one acts at a time; empty: none */
     tt_sv service, dc, instance; /* target: literal or $variable; dc and instance may be empty */
+    bool by_version;   /* the target has `version` in place of `instance`: loops' targets have "version:" and its name there */
     size_t n_keep;
     const tt_expr *keep[TT_KEEPS_MAX];
     size_t n_steps;
@@ -224,6 +227,8 @@ typedef struct {
     bool inner_loop;              /* the embedded library bounds queue time at every hop; default false */
     size_t n_features;
     const tt_feature_def *features; /* what it can do without, by levels */
+    size_t n_versions;
+    const tt_dc_def *versions;      /* weight: share of each data center's traffic when all is well; capacity_rps: in each data center */
     tt_pos pos;
 } tt_service_def;
 

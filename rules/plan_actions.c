@@ -109,3 +109,99 @@ void tt_check_action(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_
                          needs[i].why);
     }
 }
+
+/* ---- versions ---- */
+
+static void load_version(tt_load *l, const tt_doc *key, const tt_doc *value, tt_dc_def *v, size_t *n_weights) {
+    const tt_doc *weight = NULL, *capacity = NULL;
+    const tt_key keys[] = {{"weight", &weight}, {"capacity_rps", &capacity}};
+    tt_get_name(l, key, "a version", &v->name);
+    if (value->kind == TT_DOC_SCALAR)
+        weight = value; /* stable: 95% */
+    else
+        tt_read_keys(l, value, "a version", "{weight: 95%, capacity_rps: 900}", keys, TT_COUNT(keys));
+    if (weight && tt_get_ratio(l, weight, "weight", true, &v->weight)) ++*n_weights;
+    if (capacity && tt_get_number(l, capacity, "capacity_rps", 0, 1e9, &v->capacity_rps) && v->capacity_rps == 0)
+        tt_load_fail(l, TT_EVALUE, capacity,
+                     "capacity_rps 0 is no capacity: write the requests per second it can carry in each data center, or leave it out");
+}
+
+static bool load_versions(tt_load *l, const tt_doc *map, tt_service_def *s) {
+    static const char example[] = "{stable: 95%, canary: 5%}";
+    if (map->kind != TT_DOC_MAP || map->n < 2 || map->n > TT_VERSIONS_MAX) {
+        tt_load_fail(l, map->kind == TT_DOC_MAP && map->n > TT_VERSIONS_MAX ? TT_ELIMIT : TT_EVALUE, map,
+                     "versions is a map of 2 to %d versions to their shares of the traffic, such as %s", TT_VERSIONS_MAX, example);
+        return false;
+    }
+    tt_dc_def *v = tt_arena_array(l->r->arena, map->n, sizeof *v);
+    if (!v) return tt_load_no_memory(l);
+    size_t n_weights = 0, before = l->total;
+    double sum = 0;
+    for (size_t i = 0; i < map->n; i++) load_version(l, &map->keys[i], &map->items[i], &v[i], &n_weights);
+    for (size_t i = 0; i < map->n; i++) sum += v[i].weight;
+    if (l->total != before) return false;
+    if (n_weights != map->n || sum < 0.999 || sum > 1.001) {
+        tt_load_fail(l, TT_EVALUE, map,
+                     "the shares of the versions don't sum to 100%%: write what each has of the traffic when all is well, such as %s", example);
+        return false;
+    }
+    s->n_versions = map->n;
+    s->versions = v;
+    return true;
+}
+
+void tt_load_versions(tt_load *l, const tt_doc *map, tt_service_def *s) {
+    if (map && !load_versions(l, map, s)) l->services_unsure = true; /* what a plan misses there may be in what could not be read */
+}
+
+void tt_load_version_shift(tt_load *l, const tt_plan *p, const tt_doc *from_version, const tt_doc *to, const tt_doc *from, tt_step *st) {
+    static const char example[] = "shift: {from_version: $version, to: stable}";
+    if (!from_version && !to) return;
+    if (from) tt_load_fail(l, TT_EVALUE, from, "a shift moves traffic between data centers or between versions, not both: write %s", example);
+    if (p->law == TT_LAW_RUNBOOK) {
+        tt_load_fail(l, TT_EVALUE, from_version ? from_version : to, "law runbook moves traffic between data centers only: leave it out");
+        return;
+    }
+    if (from_version && p->by_version && (from_version->kind != TT_DOC_SCALAR || !tt_sv_eq(from_version->text, p->instance)))
+        tt_load_fail(l, TT_EVALUE, from_version,
+                     "shift.from_version %s is not the target's version: traffic is moved away from the target, write " TT_SV_FMT,
+                     tt_show(from_version).text, TT_SV_ARG(p->instance));
+    if (!to) {
+        tt_load_fail(l, TT_EMISSING, from_version, "a shift between versions needs who takes over: %s", example);
+        return;
+    }
+    tt_get_name(l, to, "shift.to", &st->to_version);
+    if (st->max == 0.5) st->max = 1; /* a version is left but for a trickle, unless the plan says otherwise */
+}
+
+void tt_check_version(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, const tt_step *st, const tt_doc *at) {
+    if (!p->by_version) {
+        tt_load_fail(l, TT_EVALUE, at,
+                     "a shift between versions treats one version and the target has none: add version to target, such as version: $version");
+        return;
+    }
+    if (st->kind != TT_STEP_SHIFT || !st->to_version.n) {
+        tt_load_fail(l, TT_EVALUE, at,
+                     "the target is one version: only shift: {from_version: $version, to: stable} can answer that, give %s its own plan",
+                     tt_step_name(st->kind));
+        return;
+    }
+    int k = p->service.n && p->service.p[0] != '$' ? tt_rules_service(l->r, p->service) : -1;
+    if (k < 0 || l->services_unsure) return;
+    const tt_service_def *s = &l->r->services[k];
+    bool has_to = false, has_from = p->instance.p[0] == '$';
+    for (size_t i = 0; i < s->n_versions; i++) {
+        has_to = has_to || tt_sv_eq(s->versions[i].name, st->to_version);
+        has_from = has_from || tt_sv_eq(s->versions[i].name, p->instance);
+    }
+    if (!s->n_versions)
+        tt_load_fail(l, TT_EMISSING, at,
+                     "service " TT_SV_FMT
+                     " declares no versions, and their usual shares are what is returned to: add versions: {stable: 95%%, canary: 5%%}",
+                     TT_SV_ARG(s->name));
+    else if (!has_to || !has_from)
+        tt_load_fail(l, TT_EUNKNOWN, has_to ? n->version : at, "service " TT_SV_FMT " has no version " TT_SV_FMT, TT_SV_ARG(s->name),
+                     TT_SV_ARG(has_to ? p->instance : st->to_version));
+    else if (tt_sv_eq(st->to_version, p->instance))
+        tt_load_fail(l, TT_EVALUE, at, "shift.to is the version that is to be left: name another");
+}

@@ -383,10 +383,12 @@ static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, siz
     const char *name = tt_step_name(st->kind);
     if (!p->dc.n)
         tt_load_fail(l, TT_EVALUE, n->step[i], "%s acts in one data center and the target has none: add dc to target, such as dc: $dc", name);
-    if (st->kind == TT_STEP_EJECT && !p->instance.n)
+    if (st->kind == TT_STEP_EJECT && (!p->instance.n || p->by_version))
         tt_load_fail(l, TT_EVALUE, n->step[i],
                      "eject takes one instance out and the target has none: add instance to target, such as instance: $instance");
-    if (st->kind != TT_STEP_EJECT && p->instance.n)
+    if (p->by_version || st->to_version.n)
+        tt_check_version(l, p, n, st, n->step[i]);
+    else if (st->kind != TT_STEP_EJECT && p->instance.n)
         tt_load_fail(l, TT_EVALUE, n->step[i],
                      "%s acts on a whole data center and the target is one instance: only eject can answer that, give %s its own plan", name, name);
     if (st->kind == TT_STEP_EJECT) check_eject(l, p, n, i);
@@ -438,7 +440,7 @@ static void check_target(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
             tt_load_fail(l, TT_EUNKNOWN, n->dc, "service " TT_SV_FMT " has no data center %s%s", TT_SV_ARG(s->name), tt_show(n->dc).text,
                          tt_nearest_say(&near, say));
     }
-    if ((step_of(p, TT_STEP_SHIFT, &moves) || step_of(p, TT_STEP_CUTOVER, &moves)) && s->n_dcs == 1) {
+    if (!p->by_version && (step_of(p, TT_STEP_SHIFT, &moves) || step_of(p, TT_STEP_CUTOVER, &moves)) && s->n_dcs == 1) {
         at = moves;
         tt_load_fail(l, TT_EVALUE, n->step[at], "%s has nowhere to go: service " TT_SV_FMT " has one data center only",
                      tt_step_name(p->steps[at].kind), TT_SV_ARG(s->name));

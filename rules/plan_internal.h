@@ -15,7 +15,7 @@ typedef struct {
 
 /* Where a plan's parts are written, for the checks that come after all is read. */
 typedef struct {
-    const tt_doc *item, *service, *dc, *instance, *on, *keep;
+    const tt_doc *item, *service, *dc, *instance, *version, *on, *keep;
     const tt_doc *step[TT_STEPS_MAX];
     const tt_doc *step_service[TT_STEPS_MAX], *step_from[TT_STEPS_MAX];
     size_t n_vars;
@@ -112,6 +112,10 @@ size_t tt_anomaly_groups(const tt_rules *r, const tt_anomaly_def *a, tt_sv names
 /* ---- plan_actions.c: the steps beside the ladder ---- */
 void tt_load_action(tt_load *l, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st);
 void tt_check_action(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_t at);
+void tt_load_versions(tt_load *l, const tt_doc *map, tt_service_def *s);
+/* shift's keys of versions: `from_version` may only name the target's. */
+void tt_load_version_shift(tt_load *l, const tt_plan *p, const tt_doc *from_version, const tt_doc *to, const tt_doc *from, tt_step *st);
+void tt_check_version(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, const tt_step *st, const tt_doc *at);
 
 /* ---- plan_parts.c ---- */
 bool tt_get_name_or_var(tt_load *l, tt_plan_nodes *n, const tt_doc *node, const char *what, tt_sv *ret); /* NULL: *ret stays */

@@ -370,8 +370,9 @@ static void load_features(tt_load *l, const tt_doc *map, tt_service_def *s) {
 
 static void load_service(tt_load *l, const tt_doc *item) {
     tt_rules *r = l->r;
-    const tt_doc *name = NULL, *dcs = NULL, *calls = NULL, *inner = NULL, *features = NULL;
-    const tt_key keys[] = {{"name", &name}, {"dcs", &dcs}, {"calls", &calls}, {"inner_loop", &inner}, {"features", &features}};
+    const tt_doc *name = NULL, *dcs = NULL, *calls = NULL, *inner = NULL, *features = NULL, *versions = NULL;
+    const tt_key keys[] = {{"name", &name},        {"dcs", &dcs},           {"calls", &calls},
+                           {"inner_loop", &inner}, {"features", &features}, {"versions", &versions}};
     tt_read_keys(l, item, "a service", "{name: checkout, dcs: [dc-a, dc-b]}", keys, TT_COUNT(keys));
     if (item->kind != TT_DOC_MAP) {
         l->services_unsure = true;
@@ -387,6 +388,7 @@ static void load_service(tt_load *l, const tt_doc *item) {
     load_dcs(l, item, dcs, &s);
     tt_get_bool(l, inner, "inner_loop", &s.inner_loop);
     load_features(l, features, &s);
+    tt_load_versions(l, versions, &s);
     if (calls && !tt_read_list(l, calls, "calls", "[recommendations, payments]", TT_CALLS_MAX)) calls = NULL;
     if (!named) {
         l->services_unsure = true;

@@ -250,12 +250,13 @@ static void load_drop(tt_load *l, const tt_plan *p, const tt_doc *map, tt_step *
 
 static void load_move(tt_load *l, const tt_plan *p, const tt_doc *map, tt_plan_nodes *n, size_t at, tt_step *st) {
     bool shift = st->kind == TT_STEP_SHIFT;
-    const tt_doc *from = NULL, *approve = NULL, *max = NULL, *share = NULL;
-    const tt_key keys[] = {{"from", &from}, {"approve", &approve}, {"max", &max}, {"share", &share}};
-    tt_read_keys(l, map, shift ? "shift" : "cutover", shift ? "{from: $dc, max: 50%}" : "{from: $dc, approve: required}", keys, shift ? 4 : 2);
+    const tt_doc *from = NULL, *approve = NULL, *max = NULL, *share = NULL, *from_version = NULL, *to = NULL;
+    const tt_key keys[] = {{"from", &from}, {"approve", &approve}, {"max", &max}, {"share", &share}, {"from_version", &from_version}, {"to", &to}};
+    tt_read_keys(l, map, shift ? "shift" : "cutover", shift ? "{from: $dc, max: 50%}" : "{from: $dc, approve: required}", keys, shift ? 6 : 2);
     st->max = shift ? 0.5 : 1;
     tt_get_name_or_var(l, n, from, shift ? "shift.from" : "cutover.from", &st->from);
     n->step_from[at] = from;
+    if (shift) tt_load_version_shift(l, p, from_version, to, from, st);
     tt_get_ratio(l, max, "shift.max", false, &st->max);
     if (shift) {
         if (p->law == TT_LAW_RUNBOOK) tt_load_sized(l, p, max, "shift.max");
@@ -374,7 +375,7 @@ static void load_keep(tt_load *l, const tt_doc *keep, const tt_doc *item, tt_pla
 }
 
 static void load_target(tt_load *l, const tt_doc *target, const tt_doc *item, tt_plan *p, tt_plan_nodes *n) {
-    const tt_key keys[] = {{"service", &n->service}, {"dc", &n->dc}, {"instance", &n->instance}};
+    const tt_key keys[] = {{"service", &n->service}, {"dc", &n->dc}, {"instance", &n->instance}, {"version", &n->version}};
     if (!target) {
         tt_load_fail(l, TT_EMISSING, item, "a plan needs a target: what it acts on, such as {service: $svc, dc: $dc}");
         return;
@@ -385,6 +386,12 @@ static void load_target(tt_load *l, const tt_doc *target, const tt_doc *item, tt
     tt_get_name_or_var(l, n, n->service, "target.service", &p->service);
     tt_get_name_or_var(l, n, n->dc, "target.dc", &p->dc);
     tt_get_name_or_var(l, n, n->instance, "target.instance", &p->instance);
+    if (n->version && n->instance)
+        tt_load_fail(l, TT_EVALUE, n->version, "target has instance or version, not both: one loop treats one of them");
+    else if (n->version) {
+        tt_get_name_or_var(l, n, n->version, "target.version", &p->instance);
+        p->by_version = true;
+    }
 }
 
 static void load_times(tt_load *l, const tt_doc *settle, const tt_doc *recover, const tt_doc *approval, tt_plan *p) {

@@ -469,6 +469,7 @@ static bool series_fits(const tt_engine *e, const tt_series *s, const tt_where *
     if (w->more && w->more->l == s->labels.l) return true; /* all that is asked for was read from them */
     const tt_label_set *x = &e->series.sets[s->set];
     if (!agrees(x->service, w->service) || !agrees(x->dc, w->dc) || !agrees(x->instance, w->instance) || !agrees(x->priority, w->priority)) return false;
+    if (w->version.n && !agrees(tt_labels_get(&s->labels, TT_SV("version")), w->version)) return false;
     if (w->more)
         for (uint32_t i = 0; i < w->more->n; i++)
             if (!agrees(tt_labels_get(&s->labels, w->more->l[i].name), w->more->l[i].value)) return false;
@@ -506,7 +507,7 @@ tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
         fold_service(e, (uint32_t)signal, w, &f);
     } else {
         const tt_sv none = {NULL, 0};
-        bool any = !w->instance.n && !w->priority.n && !w->more; /* all at the place agree */
+        bool any = !w->instance.n && !w->priority.n && !w->more && !w->version.n; /* all at the place agree */
         for (int c = 3; c >= 0 && !f.n && !f.hole; c--) {
             if (!of->n_at[c]) continue;
             uint32_t place = c == 3 && w->place ? w->place - 1 : tt_place_find(t, c & 2 ? w->service : none, c & 1 ? w->dc : none);
@@ -522,7 +523,7 @@ tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
 
 tt_where tt_series_where(const tt_engine *e, const tt_series *s) {
     const tt_label_set *x = &e->series.sets[s->set];
-    return (tt_where){x->service, x->dc, x->instance, x->priority, &s->labels, x->service.n && x->dc.n ? s->place + 1 : 0};
+    return (tt_where){x->service, x->dc, x->instance, x->priority, &s->labels, x->service.n && x->dc.n ? s->place + 1 : 0, {0}};
 }
 
 bool tt_look_read(void *ctx, int signal, double *ret) {

@@ -120,7 +120,7 @@ static void put_sides(const tt_loop *l, tt_time now, tt_buf *b) {
     for (int k = 0; k < TT_SIDES; k++) {
         const tt_side *d = &l->sides[k];
         if (!d->on && !d->needed_samples && !d->hold_ns && !d->changed_at.ns && !d->clear_since.ns && !d->name[0]) continue;
-        tt_buf_printf(b, "%s\"%s\":{\"needed_samples\":%u,\"hold_ns\":%lld", first ? "" : ",", tt_step_name((tt_step_kind)(TT_STEP_RETRY + k)),
+        tt_buf_printf(b, "%s\"%s\":{\"needed_samples\":%u,\"hold_ns\":%lld", first ? "" : ",", tt_side_name(k),
                       d->needed_samples, (long long)d->hold_ns);
         first = false;
         put_text(b, "service", d->service);
@@ -333,7 +333,7 @@ static void get_record(tt_engine *e, const tt_doc *d) {
 
 static void get_sides(tt_loop *l, const tt_doc *sides, tt_time now) {
     for (int k = 0; k < TT_SIDES; k++) {
-        const tt_doc *d = tt_doc_get(sides, tt_sv_of(tt_step_name((tt_step_kind)(TT_STEP_RETRY + k))));
+        const tt_doc *d = tt_doc_get(sides, tt_sv_of(tt_side_name(k)));
         tt_side *to = &l->sides[k];
         if (!d) continue;
         to->needed_samples = (uint32_t)integer(d, "needed_samples");

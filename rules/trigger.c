@@ -13,7 +13,7 @@ static tt_truth negated(tt_truth t) {
 
 tt_where tt_where_of(const tt_labels *l) {
     return (tt_where){tt_labels_get(l, TT_SV("service")), tt_labels_get(l, TT_SV("dc")), tt_labels_get(l, TT_SV("instance")),
-                      tt_labels_get(l, TT_SV("priority")), l, 0};
+                      tt_labels_get(l, TT_SV("priority")), l, 0, {0}};
 }
 
 /* ---- when ---- */

@@ -466,6 +466,40 @@ static void beside_the_ladder(void **state) {
     free(open);
 }
 
+static void versions(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"{from_version: canary, to: stable}", "{to: stable, max: 50%}", ""},
+        {"{stable: 95%, canary: 5%}", "{stable: {weight: 95%, capacity_rps: 900}, canary: 5%}", ""},
+        {"shift: {from_version: canary, to: stable}", "@limit: {}", "the target is one version: only shift: {from_version: $version, to: stable}"},
+        {"shift: {from_version: canary, to: stable}", "@shift: {}", "the target is one version"},
+        {"{from_version: canary, to: stable}", "{from_version: @canary}", "needs who takes over"},
+        {"{from_version: canary, to: stable}", "{from: @dc-a, to: stable}", "between data centers or between versions, not both"},
+        {"{from_version: canary, to: stable}", "{from_version: @stable, to: canary}", "is not the target's version"},
+        {"shift: {from_version: canary, to: stable}", "@shift: {from_version: canary, to: next}", "service checkout has no version next"},
+        {"shift: {from_version: canary, to: stable}", "@shift: {to: canary}", "shift.to is the version that is to be left"},
+        {", version: canary}", ", instance: x, version: @canary}", "instance or version, not both"},
+        {", version: canary}", "}", "treats one version and the target has none"},
+        {"{stable: 95%, canary: 5%}", "@{stable: 95%, canary: 15%}", "don't sum to 100%"},
+        {"{stable: 95%, canary: 5%}", "@[stable, canary]", "versions is a map of 2 to 8"},
+        {"{stable: 95%, canary: 5%}", "{stable: {weight: 95%, capacity_rps: @0}, canary: 5%}", "capacity_rps 0 is no capacity"},
+        {"    versions: {stable: 95%, canary: 5%}\n", "", "service checkout declares no versions"},
+    };
+    char *declared = replaced(good_text, "  - name: checkout\n", "  - name: checkout\n    versions: {stable: 95%, canary: 5%}\n"),
+         *with = replaced(declared, "target: {service: checkout, dc: dc-a}", "target: {service: checkout, dc: dc-a, version: canary}"),
+         *good = replaced(with, "steps: [limit: {}]", "steps: [shift: {from_version: canary, to: stable}]");
+    for (size_t i = 0; i < TT_COUNT(rows); i++) {
+        char *text = replaced(good, rows[i].find, rows[i].with), *marked = text;
+        if (!strchr(text, '@') && rows[i].says[0]) marked = replaced(text, "shift: {from_version", "@shift: {from_version");
+        expect(rows[i].with, marked, rows[i].says);
+        if (marked != text) free(marked);
+        free(text);
+    }
+    free(declared);
+    free(with);
+    free(good);
+}
+
 static void laws(void **state) {
     (void)state;
     static const row rows[] = {
@@ -543,14 +577,23 @@ static void calls_go_only_so_deep(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys_and_types), cmocka_unit_test(calls_go_only_so_deep),
-        cmocka_unit_test(names),          cmocka_unit_test(services),
-        cmocka_unit_test(anomalies),      cmocka_unit_test(variables),
-        cmocka_unit_test(plans),          cmocka_unit_test(crossed),
-        cmocka_unit_test(over_files),     cmocka_unit_test(contradictions),
-        cmocka_unit_test(no_numbers),     cmocka_unit_test(huge),
-        cmocka_unit_test(all_at_once),    cmocka_unit_test(no_room_for_errors),
-        cmocka_unit_test(laws),           cmocka_unit_test(beside_the_ladder),
+        cmocka_unit_test(keys_and_types),
+        cmocka_unit_test(calls_go_only_so_deep),
+        cmocka_unit_test(names),
+        cmocka_unit_test(services),
+        cmocka_unit_test(anomalies),
+        cmocka_unit_test(variables),
+        cmocka_unit_test(plans),
+        cmocka_unit_test(crossed),
+        cmocka_unit_test(over_files),
+        cmocka_unit_test(contradictions),
+        cmocka_unit_test(no_numbers),
+        cmocka_unit_test(huge),
+        cmocka_unit_test(all_at_once),
+        cmocka_unit_test(no_room_for_errors),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(laws),
+        cmocka_unit_test(beside_the_ladder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
