@@ -537,6 +537,7 @@ void tt_actions_step(tt_engine *e) {
         tt_loop *l = &e->loops[i];
         if (!tt_loop_is_open(l) || !tt_loop_may_act(e, l) || l->locked_until.ns > e->now.ns) continue;
         if (l->plan->by_version) tt_version_step(e, l);
+        if (tt_drain_loop(l)) tt_drain_step(e, l);
         if (l->target.instance[0]) continue;
         bool any = false;
         for (size_t k = 0; k < l->plan->n_steps; k++) any = any || l->plan->steps[k].kind >= TT_STEP_RETRY;

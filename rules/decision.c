@@ -7,10 +7,13 @@ bool tt_target_eq(const tt_target *a, const tt_target *b) {
 }
 
 void tt_target_json(const tt_target *t, tt_buf *out) {
-    tt_buf_put(out, TT_SV("{\"service\":"));
-    tt_buf_json_string(out, tt_sv_of(t->service));
+    tt_buf_put(out, TT_SV("{"));
+    if (t->service[0]) {
+        tt_buf_put(out, TT_SV("\"service\":"));
+        tt_buf_json_string(out, tt_sv_of(t->service));
+    }
     if (t->dc[0]) {
-        tt_buf_put(out, TT_SV(",\"dc\":"));
+        tt_buf_put(out, t->service[0] ? TT_SV(",\"dc\":") : TT_SV("\"dc\":"));
         tt_buf_json_string(out, tt_sv_of(t->dc));
     }
     if (t->instance[0]) {

@@ -7,7 +7,7 @@
 
 enum { TT_NAME_MAX = 128, TT_ACTIONS_MAX = 24, TT_ULID_SIZE = 27, TT_DECISION_LOOPS_MAX = 8, TT_DECISION_DCS_MAX = 16, TT_DECISION_PRIOS_MAX = 8 };
 
-/* Empty dc: the service as a whole. instance is set only for a loop's target; decisions carry instances inside `eject`. */
+/* Empty dc: the service as a whole. Empty service: the data center as a whole, a loop's target only. instance is set only for a loop's target; decisions carry instances inside `eject`. */
 typedef struct {
     char service[TT_NAME_MAX], dc[TT_NAME_MAX], instance[TT_NAME_MAX];
 } tt_target;

@@ -727,6 +727,10 @@ tt_caller *tt_site_caller(tt_engine *e, tt_site *s, tt_sv name);
 bool tt_side_judgeable(const tt_engine *e, const tt_loop *l, const tt_side *d, tt_time at, int64_t window_ns);
 const char *tt_side_name(int k); /* as in plans and saved states */
 
+/* ---- drain.c: a data center is left as a whole ---- */
+bool tt_drain_loop(const tt_loop *l); /* its target has no service */
+void tt_drain_step(tt_engine *e, tt_loop *l);
+
 /* ---- version.c: shift between versions ---- */
 void tt_version_step(tt_engine *e, tt_loop *l);
 void tt_version_wind_back(tt_engine *e, tt_loop *l, const char *why);

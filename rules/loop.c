@@ -150,7 +150,7 @@ tt_loop *tt_loop_start(tt_engine *e, const tt_anomaly *a, const tt_plan_match *m
     char value[32] = "";
     if (a->value_known) tt_num(value, sizeof value, a->value);
     snprintf(l->why, sizeof l->why, "%s: %s%s", l->anomaly_name, a->value_known ? "value " : "alert firing", value);
-    tt_emit(e, "loop_opened", l, "%s answers %s on %s%s%s (mode %s)", l->plan_name, l->anomaly_name, l->target.service, l->target.dc[0] ? " in " : "", l->target.dc,
+    tt_emit(e, "loop_opened", l, "%s answers %s on %s%s%s (mode %s)", l->plan_name, l->anomaly_name, l->target.service, l->target.service[0] && l->target.dc[0] ? " in " : "", l->target.dc,
             tt_mode_name(m->plan->mode));
     tt_record_opened(e, l);
     const tt_freeze_window *w = tt_window_open(e);

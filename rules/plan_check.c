@@ -381,6 +381,12 @@ static void check_eject(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, si
 static void check_step(tt_load *l, const tt_plan *p, const tt_plan_nodes *n, size_t i) {
     const tt_step *st = &p->steps[i];
     const char *name = tt_step_name(st->kind);
+    if (!p->service.n && st->kind != TT_STEP_CUTOVER) {
+        tt_load_fail(l, TT_EVALUE, n->step[i],
+                     "%s acts on one service and the target has none: add service to target, such as service: $svc; only a cutover takes a whole data center",
+                     name);
+        return;
+    }
     if (!p->dc.n)
         tt_load_fail(l, TT_EVALUE, n->step[i], "%s acts in one data center and the target has none: add dc to target, such as dc: $dc", name);
     if (st->kind == TT_STEP_EJECT && (!p->instance.n || p->by_version))
@@ -420,11 +426,11 @@ static void check_target(tt_load *l, const tt_plan *p, const tt_plan_nodes *n) {
     check_protected(l, n->service, p->service, "target.service");
     if (!sized) return;
     if (!l->r->n_services && !l->services_unsure) {
-        tt_load_fail(l, TT_EMISSING, n->service,
+        tt_load_fail(l, TT_EMISSING, n->service ? n->service : n->dc,
                      "no services are declared, and steps are sized from their capacity: add services: [{name: checkout, dcs: [dc-a, dc-b]}]");
         return;
     }
-    if (is_var(p->service)) return;
+    if (!p->service.n || is_var(p->service)) return;
     const tt_service_def *s =
         declared(l, n->service, p->service, "target.service", ": steps are sized from its capacity, give it there with its dcs");
     if (!s) return;

@@ -382,7 +382,8 @@ static void load_target(tt_load *l, const tt_doc *target, const tt_doc *item, tt
     }
     tt_read_keys(l, target, "target", "{service: $svc, dc: $dc}", keys, TT_COUNT(keys));
     if (target->kind != TT_DOC_MAP) return;
-    if (!n->service) tt_load_fail(l, TT_EMISSING, target, "target needs a service, such as $svc or checkout");
+    if (!n->service && !n->dc)
+        tt_load_fail(l, TT_EMISSING, target, "target needs a service, such as $svc or checkout, or a data center to be left as a whole, such as dc: $dc");
     tt_get_name_or_var(l, n, n->service, "target.service", &p->service);
     tt_get_name_or_var(l, n, n->dc, "target.dc", &p->dc);
     tt_get_name_or_var(l, n, n->instance, "target.instance", &p->instance);

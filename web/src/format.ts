@@ -99,7 +99,7 @@ export function absolute(ms: number): string {
 }
 
 export function where(t: Target | null | undefined): string {
-  if (!t || !t.service) return "everywhere";
+  if (!t || !t.service) return t?.dc ?? "everywhere";
   const at = t.dc ? `${t.service} · ${t.dc}` : t.service;
   return t.instance ? `${at} · ${t.instance}` : at;
 }

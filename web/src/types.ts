@@ -1,7 +1,7 @@
 // The documents of docs/contract.md, as far as the dashboard reads them. Unknown members are ignored.
 
 export interface Target {
-  service: string;
+  service?: string;
   dc?: string;
   instance?: string;
 }

@@ -39,8 +39,10 @@ static void keys_and_types(void **state) {
         {"guardrails:\n", "guardrails:\n  freeze_windows: [@{from: 2026-01-01}]\n", "a freeze window needs every"},
         {"guardrails:\n", "guardrails:\n  freeze_windows: [{every: daily, from: @2026-01-01}]\n", "leave one out"},
         {"guardrails:\n", "guardrails:\n  freeze_windows: [{from: @2026-02-30, to: 2026-03-01}]\n", "from \"2026-02-30\" is no date"},
-        {"guardrails:\n", "guardrails:\n  freeze_windows: [{from: 2026-03-01 10:00, to: @2026-03-01 10:00}]\n", "is not after from: the window would never be open"},
-        {"guardrails:\n", "guardrails:\n  freeze_windows: [{every: daily, then: @page, zone: @mars}]\n", "write one of hold, approve|write one of local, utc"},
+        {"guardrails:\n", "guardrails:\n  freeze_windows: [{from: 2026-03-01 10:00, to: @2026-03-01 10:00}]\n",
+         "is not after from: the window would never be open"},
+        {"guardrails:\n", "guardrails:\n  freeze_windows: [{every: daily, then: @page, zone: @mars}]\n",
+         "write one of hold, approve|write one of local, utc"},
         {"mode: auto", "mode: auto\n    priority: @1001", "out of range: write 0 to 1000"},
         {"mode: auto", "mode: auto\n    priority: @high", "not a whole number"},
         {"mode: auto", "mode: auto\n    exclusive: @[a]", "exclusive is one value"},
@@ -215,7 +217,11 @@ static void plans(void **state) {
          "target.service \"chekout\" is not declared under services: did you mean \"checkout\"?"},
         {"{service: checkout, dc: dc-a}", "{service: @zebra, dc: dc-a}", "steps are sized from its capacity"},
         {"{service: checkout, dc: dc-a}", "{service: checkout, dc: @dc-x}", "service checkout has no data center \"dc-x\": did you mean \"dc-a\"?"},
-        {"{service: checkout, dc: dc-a}", "@{dc: dc-a}", "target needs a service"},
+        {"{service: checkout, dc: dc-a}", "@{}", "target needs a service"},
+        {"target: {service: checkout, dc: dc-a}\n    keep: [error_ratio <= 1%]\n    steps: [limit: {}]",
+         "target: {dc: dc-a}\n    keep: [error_ratio <= 1%]\n    steps: [@limit: {}]", "limit acts on one service and the target has none"},
+        {"target: {service: checkout, dc: dc-a}\n    keep: [error_ratio <= 1%]\n    steps: [limit: {}]",
+         "target: {dc: dc-a}\n    keep: [error_ratio <= 1%]\n    steps: [cutover: {approve: required}]", ""},
         {"target: {service: checkout, dc: dc-a}", "target: @checkout", "target is a map"},
         {"settle: {hold: 30s, within: 5m}", "settle: {hold: 30s, within: @30s}", "not longer than settle.hold 30s"},
         {"settle: {hold: 30s, within: 5m}", "settle: {hold: @10m}", "settle.within 10m is not longer than settle.hold 10m"},
@@ -390,7 +396,8 @@ static void contradictions(void **state) {
     }
     /* A name that a pattern runs away on. */
     expect("a pattern and a service",
-           "services: [{name: xyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyz-, dcs: [a]}]\n"
+           "services: [{name: xyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyzxyz-, dcs: "
+           "[a]}]\n"
            "guardrails: {protected: [@'/^(x\\x79z|x\\x79zx\\x79z)*$/']}\n",
            "guardrails.protected /^(x\\x79z|x\\x79zx\\x79z)*$/ runs away on xyzxyz");
     /* Taken out, it says nothing any more. */
