@@ -156,14 +156,14 @@ static bool name_ok(tt_sv s) {
     if (!s.n || s.n >= TT_NAME_MAX) return false;
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
-        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!word && !strchr(".:/@-_", c)) return false;
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+        if (!word && !(i > 0 && c && strchr(".:/@-", c))) return false;
     }
     return true;
 }
 
 static bool get_name(reader *r, path p, const json_t *v, tt_sv *ret) {
-    static const char expected[] = "a name of letters, digits and . : / @ - _, at most 127 bytes";
+    static const char expected[] = "a name of letters, digits, _ and, but at its start, . : / @ -, at most 127 bytes,";
     if (!json_is_string(v) || !name_ok(text_of(v))) return wrong(r, p, v, expected);
     *ret = text_of(v);
     return true;
@@ -328,7 +328,7 @@ static bool check_dcs(reader *r, path p, const json_t *dcs) {
         path q = in(p, key);
         double unused;
         if (!name_ok(tt_sv_of(key)))
-            return tt_fail(r->err, TT_EVALUE, "%s: a data center's name has letters, digits and . : / @ - _ and at most 127 bytes", q.text);
+            return tt_fail(r->err, TT_EVALUE, "%s: a data center's name has letters, digits, _ and, but at its start, . : / @ -; at most 127 bytes", q.text);
         if (json_is_null(dc)) continue;
         if (!json_is_object(dc)) return wrong(r, q, dc, "an object such as {\"weight\": 0.5, \"capacity_rps\": 1200}");
         MEMBERS(r, q, dc, "weight", "capacity_rps");
@@ -348,7 +348,7 @@ static bool check_features(reader *r, path p, const json_t *features) {
     json_t *f;
     json_object_foreach((json_t *)(uintptr_t)features, key, f) {
         path q = in(p, key);
-        if (!name_ok(tt_sv_of(key))) return tt_fail(r->err, TT_EVALUE, "%s: a feature's name has letters, digits and . : / @ - _ and at most 127 bytes", q.text);
+        if (!name_ok(tt_sv_of(key))) return tt_fail(r->err, TT_EVALUE, "%s: a feature's name has letters, digits, _ and, but at its start, . : / @ -; at most 127 bytes", q.text);
         if (!json_is_object(f)) return wrong(r, q, f, "an object such as {\"levels\": 2, \"gain\": [1.14, 1.33]}");
         MEMBERS(r, q, f, "levels", "gain");
         const json_t *gain = get(f, "gain"), *levels = get(f, "levels");

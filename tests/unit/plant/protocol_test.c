@@ -76,6 +76,7 @@ static const struct {
     {"{\"now_ms\":2000,\"topology\":{\"services\":[]}}", "topology.services is empty"},
     {"{\"now_ms\":2000,\"topology\":{\"services\":[{\"dcs\":{\"x\":{}}}]}}", "topology.services[0].name is missing: a name of letters"},
     {"{\"now_ms\":2000,\"topology\":{\"services\":[{\"name\":\"a b\",\"dcs\":{\"x\":{}}}]}}", "topology.services[0].name is \"a b\""},
+    {SERVICE(",\"features\":{\"@f\":{\"gain\":[2]}}"), "features.@f: a feature's name has letters"},
     {"{\"now_ms\":2000,\"topology\":{\"services\":[{\"name\":\"a\"}]}}", "topology.services[0].dcs is missing"},
     {"{\"now_ms\":2000,\"topology\":{\"services\":[{\"name\":\"a\",\"dcs\":{\"$x\":{}}}]}}", "topology.services[0].dcs.$x: a data center's name"},
     {"{\"now_ms\":2000,\"topology\":{\"services\":[{\"name\":\"a\",\"dcs\":{\"x\":{\"weight\":-1}}}]}}", "topology.services[0].dcs.x.weight is -1"},
