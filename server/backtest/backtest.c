@@ -34,6 +34,7 @@ tt_backtest *tt_backtest_new(const tt_rules *rules, const tt_backtest_spec *spec
     tt_engine_config_default(&cfg);
     cfg.max_closed = 16; /* closed loops are kept here */
     cfg.open_loop = true;
+    cfg.scrape_ns = TT_MS(spec->step_ms); /* a value stands for the step that it is of, however coarse */
     b->engine = tt_engine_new(rules, &cfg);
     if (b->engine) return b;
     free(b);
