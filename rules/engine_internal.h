@@ -110,7 +110,8 @@ typedef struct {
     int32_t of_signal[TT_SIGNALS_MAX]; /* newest */
     uint32_t round[TT_SIGNALS_MAX];
     bool down[TT_SIGNALS_MAX];
-    tt_time answered_at[TT_SIGNALS_MAX]; /* the source's last good and whole answer */
+    bool partial[TT_SIGNALS_MAX];        /* its last answer was not the whole */
+    tt_time answered_at[TT_SIGNALS_MAX]; /* the source's last answer */
     int32_t free_list;
     bool full_said;
     uint64_t generation; /* changes when a series comes or goes */

@@ -176,7 +176,10 @@ void tt_series_move(tt_series_table *t, const int to[], const tt_rules *old, con
     int32_t first[TT_SIGNALS_MAX];
     uint32_t round[TT_SIGNALS_MAX];
     bool down[TT_SIGNALS_MAX];
+    bool partial[TT_SIGNALS_MAX];
     tt_time answered_at[TT_SIGNALS_MAX];
+    memcpy(partial, t->partial, sizeof partial);
+    memset(t->partial, 0, sizeof t->partial);
     memcpy(answered_at, t->answered_at, sizeof answered_at);
     memset(t->answered_at, 0, sizeof t->answered_at);
     t->generation++;
@@ -208,6 +211,7 @@ void tt_series_move(tt_series_table *t, const int to[], const tt_rules *old, con
             move_memory(s, (uint32_t)to[i], old, rules, to);
             s->signal = (uint32_t)to[i];
             t->round[to[i]] = round[i];
+            t->partial[to[i]] = partial[i];
             t->answered_at[to[i]] = answered_at[i];
             t->down[to[i]] = down[i];
             TT_ASSERT(enter(t, (uint32_t)k)); /* the indexes have held as many before */
@@ -312,7 +316,8 @@ static void end_round(tt_engine *e, const tt_poll *p) {
     tt_series_table *t = &e->series;
     tt_signal_series *of = &t->of[p->signal];
     t->down[p->signal] = !p->answered;
-    if (p->answered && !p->partial) t->answered_at[p->signal] = e->now;
+    t->partial[p->signal] = p->partial;
+    if (p->answered) t->answered_at[p->signal] = e->now;
     if (p->answered && (p->partial || of->n_told == of->n) && of->n_ok == of->n) return; /* all are there and well */
     int64_t max_age = tt_series_max_age(e, p->signal);
     for (int32_t k = t->of_signal[p->signal]; k >= 0; k = t->s[k].next_of_signal) {

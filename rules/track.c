@@ -262,7 +262,7 @@ static void expect(tt_usual *u, const tt_usual_def *b) {
 
 static void end_slot(tt_usual *u, const tt_usual_def *b) {
     float *p = u->past[(size_t)u->slot * b->depth + u->season];
-    p[0] = p[1] = NAN;
+    /* Nothing learned: what was known from the season that this one would have replaced is better than nothing. */
     if (u->n && u->learned_ns >= b->slot_ns / 2) {
         double x[TT_KEPT_MAX];
         for (uint32_t i = 0; i < u->n; i++) x[i] = (double)u->kept[i];

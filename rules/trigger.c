@@ -86,11 +86,11 @@ static void judge_baseline(const tt_engine *e, const tt_anomaly_def *d, const tt
 
 static void judge_absent(const tt_engine *e, const tt_anomaly_def *d, const tt_series *driver, tt_verdict *v) {
     const tt_series_table *t = &e->series;
-    bool reported = e->rules->signals[d->signal].reports.n != 0;
+    bool reported = e->rules->signals[d->signal].reports.n != 0, blind = !reported && (t->down[d->signal] || t->partial[d->signal] || !t->answered_at[d->signal].ns);
     v->at = reported ? e->now : t->answered_at[d->signal];
     v->value_known = false;
     if (!driver) {
-        v->when = reported || v->at.ns ? TT_TRUE : TT_UNKNOWN;
+        v->when = blind ? TT_UNKNOWN : TT_TRUE;
         v->found.absent_ns = tt_since(e->now, e->series_since);
     } else {
         /* Told without a number is there. A report that is too old is not: it comes from nowhere else. */
@@ -102,7 +102,7 @@ static void judge_absent(const tt_engine *e, const tt_anomaly_def *d, const tt_s
             v->when = TT_FALSE;
             break;
         case TT_Q_NO_DATA:
-            v->when = reported ? TT_TRUE : t->down[d->signal] || !v->at.ns ? TT_UNKNOWN : told ? TT_FALSE : TT_TRUE;
+            v->when = blind ? TT_UNKNOWN : told && !reported ? TT_FALSE : TT_TRUE;
             break;
         case TT_Q_STALE:
             v->when = reported ? TT_TRUE : TT_UNKNOWN;

@@ -143,8 +143,8 @@ static void looking_back(void **state) {
     past m = past_of(TT_TRACK_MEAN, S(30), S(5));
     for (int i = 0; i <= 6; i++) tt_past_take(m.p, &m.d, 4 * m.d.every_ns, at(5 * i), i < 4 ? 1 : 4);
     assert_true(tt_past_read(m.p, &m.d, &v) && near(v, 2));
-    tt_past_take(m.p, &m.d, 4 * m.d.every_ns, at(55), 4);        /* 25 s: longer than a value is good for */
-    assert_false(tt_past_read(m.p, &m.d, &v)); /* less than half of the span is covered */
+    tt_past_take(m.p, &m.d, 4 * m.d.every_ns, at(55), 4); /* 25 s: longer than a value is good for */
+    assert_false(tt_past_read(m.p, &m.d, &v));            /* less than half of the span is covered */
     free(m.p);
 
     /* However long the span and however often it is asked, the memory is the same and "a span ago" is met within 1.2 % of it. */
