@@ -65,7 +65,8 @@ static void expand(const vars *v, tt_sv text, char out[TT_NAME_MAX]) {
 
 /* In the order in which they answer; those beyond the last place are not chosen whatever happens. */
 static void match_plans(tt_engine *e, tt_anomaly *a) {
-    a->n_matches = 0;
+    tt_plan_match found[TT_MATCHES_MAX];
+    uint32_t n = 0;
     for (size_t i = 0; i < e->rules->n_plans; i++) {
         const tt_plan *p = &e->rules->plans[i];
         if (p->anomaly != a->anomaly) continue;
@@ -80,15 +81,19 @@ static void match_plans(tt_engine *e, tt_anomaly *a) {
             memcpy(version, m.target.instance, sizeof version);
             snprintf(m.target.instance, sizeof m.target.instance, TT_VERSION_PREFIX "%.*s", (int)(sizeof version - sizeof TT_VERSION_PREFIX), version);
         }
-        uint32_t at = a->n_matches;
+        uint32_t at = n;
         const char *why;
-        while (at > 0 && tt_plan_rank(p, a->matches[at - 1].plan, &why) < 0) at--;
+        while (at > 0 && tt_plan_rank(p, found[at - 1].plan, &why) < 0) at--;
         if (at >= TT_MATCHES_MAX) continue;
-        uint32_t last = a->n_matches < TT_MATCHES_MAX ? a->n_matches : TT_MATCHES_MAX - 1;
-        memmove(&a->matches[at + 1], &a->matches[at], (last - at) * sizeof a->matches[0]);
-        a->matches[at] = m;
-        if (a->n_matches < TT_MATCHES_MAX) a->n_matches++;
+        uint32_t last = n < TT_MATCHES_MAX ? n : TT_MATCHES_MAX - 1;
+        memmove(&found[at + 1], &found[at], (last - at) * sizeof found[0]);
+        found[at] = m;
+        if (n < TT_MATCHES_MAX) n++;
     }
+    free(a->matches);
+    a->matches = n ? malloc(n * sizeof *a->matches) : NULL;
+    a->n_matches = a->matches ? n : 0;
+    if (a->matches) memcpy(a->matches, found, n * sizeof *a->matches);
 }
 
 bool tt_plan_covers(tt_engine *e, const tt_plan *p, const char *service, const char *dc) {
@@ -154,6 +159,7 @@ static void drop(tt_engine *e, tt_anomaly *a) {
     uint32_t i = (uint32_t)(a - e->anomalies);
     tt_index_drop(&e->anomaly_index, hash_of(a->anomaly, &a->labels, a->alert_key), i);
     tt_anomaly_delist(e, a);
+    free(a->matches);
     if (i < e->free_anomaly) e->free_anomaly = i;
     tt_labels_free(&a->labels);
     memset(a, 0, sizeof *a);

@@ -63,7 +63,10 @@ void tt_engine_free(tt_engine *e) {
     if (!e) return;
     tt_series_free(&e->series);
     for (uint32_t i = 0; e->anomalies && i < e->n_anomalies; i++)
-        if (e->anomalies[i].used) tt_labels_free(&e->anomalies[i].labels);
+        if (e->anomalies[i].used) {
+            tt_labels_free(&e->anomalies[i].labels);
+            free(e->anomalies[i].matches);
+        }
     for (uint32_t i = 0; e->loops && i < e->n_loops; i++) {
         tt_loop_forget_history(&e->loops[i]);
         free(e->loops[i].not_chosen);

@@ -163,7 +163,7 @@ typedef struct {
     bool value_known;
     tt_found found;
     uint32_t n_matches;
-    tt_plan_match matches[TT_MATCHES_MAX];
+    tt_plan_match *matches;
     char alert_key[TT_NAME_MAX];
 } tt_anomaly;
 

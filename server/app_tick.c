@@ -8,7 +8,7 @@
 static const int64_t tick_every_ns = TT_SECONDS(1), tick_apart_ns = TT_MS(50), retry_ns = TT_SECONDS(1);
 static const int64_t save_open_ns = TT_SECONDS(10);  /* with loops open: their history */
 static const int64_t save_idle_ns = TT_SECONDS(300); /* else what was learned, so that a crash costs five minutes of it at most */
-enum { STATE_MAX = 256 << 20, TRIM_EVERY = 500, DELIVERIES_KEPT = 1000 };
+enum { STATE_MAX = 256 << 20, TRIM_EVERY = 500, DELIVERIES_KEPT = 1000, DECISIONS_KEPT = 64 };
 
 /* ---- events on their way ---- */
 
@@ -56,6 +56,11 @@ void app_entries_clear(app_entries *l) {
 static void outcome_clear(app_outcome *o) {
     app_entries_clear(&o->entries);
     o->n_decisions = 0;
+    if (o->cap_decisions > DECISIONS_KEPT) { /* one tick that decided thousands is no reason to keep room for as many */
+        free(o->decisions);
+        o->decisions = NULL;
+        o->cap_decisions = 0;
+    }
     tt_buf_free(&o->state);
     app_deliveries_free(o->deliveries);
     o->deliveries = NULL;
@@ -72,7 +77,8 @@ void app_outcome_free(app_outcome *o) {
 
 typedef struct {
     tt_source_batch source;       /* borrowed until its release */
-    tt_measurement *measurements; /* the source's and the board's */
+    const tt_measurement *measurements; /* the source's and the board's: one of theirs, or `joined` */
+    tt_measurement *joined;
     size_t n_measurements;
     tt_command *commands;
     size_t n_commands;
@@ -85,11 +91,16 @@ static void gather_measurements(tt_app *app, gathered *g, tt_time now) {
     const tt_measurement *reported = NULL;
     if (app->source) tt_source_take(app->source, &g->source);
     size_t n_reported = tt_board_measurements(app->board, app->rules, now, &reported), n = g->source.n_measurements + n_reported;
-    g->measurements = n ? malloc(n * sizeof *g->measurements) : NULL;
-    if (!g->measurements) return; /* without memory: nothing was seen, and nothing is done */
-    if (g->source.n_measurements) memcpy(g->measurements, g->source.measurements, g->source.n_measurements * sizeof *g->measurements);
-    if (n_reported) memcpy(g->measurements + g->source.n_measurements, reported, n_reported * sizeof *g->measurements);
     g->n_measurements = n;
+    g->measurements = n_reported ? reported : g->source.measurements;
+    if (!n_reported || !g->source.n_measurements) return;
+    g->measurements = g->joined = malloc(n * sizeof *g->joined);
+    if (!g->joined) { /* without memory: nothing was seen, and nothing is done */
+        g->n_measurements = 0;
+        return;
+    }
+    memcpy(g->joined, g->source.measurements, g->source.n_measurements * sizeof *g->joined);
+    memcpy(g->joined + g->source.n_measurements, reported, n_reported * sizeof *g->joined);
 }
 
 static tt_sv label_of(const tt_alert *a, const char *name) {
@@ -142,7 +153,7 @@ static void gather_inbox(tt_app *app, gathered *g) {
 
 static void gathered_free(tt_app *app, gathered *g) {
     if (app->source) tt_source_release(app->source);
-    free(g->measurements);
+    free(g->joined);
     free(g->commands);
     free(g->alerts);
     app_commands_free(g->command_list);

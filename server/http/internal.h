@@ -93,7 +93,7 @@ typedef struct {
     char *text; /* as it goes over the wire */
     size_t n;
 } tt_ring_entry;
-enum { RING_SLOTS = 2048, RING_BYTES = 4 << 20 };
+enum { RING_SLOTS = 2048, RING_BYTES = 1 << 20 };
 
 /* A socket of which we want to know when its client hangs up: from its first wait until it is closed. */
 typedef struct {

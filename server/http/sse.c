@@ -88,7 +88,8 @@ void tt_http_event(tt_http *h, uint64_t seq, const char *kind, tt_sv json) {
         tt_buf_free(&text);
     } else {
         while (h->ring_n && (h->ring_n == RING_SLOTS || h->ring_bytes + text.n > RING_BYTES)) push_out_oldest(h);
-        h->ring[(h->ring_head + h->ring_n++) % RING_SLOTS] = (tt_ring_entry){seq, text.p, text.n};
+        char *fitting = realloc(text.p, text.n); /* grown by doubling: as much again would lie idle */
+        h->ring[(h->ring_head + h->ring_n++) % RING_SLOTS] = (tt_ring_entry){seq, fitting ? fitting : text.p, text.n};
         h->ring_bytes += text.n;
         h->ring_last = seq;
     }
