@@ -68,7 +68,7 @@ void tt_engine_free(tt_engine *e) {
             free(e->anomalies[i].matches);
         }
     for (uint32_t i = 0; e->loops && i < e->n_loops; i++) {
-        tt_loop_forget_history(&e->loops[i]);
+        tt_history_forget(&e->loops[i].history);
         free(e->loops[i].not_chosen);
     }
     free(e->anomalies);
@@ -141,7 +141,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
         l->plan = NULL;
         for (size_t k = 0; k < rules->n_plans; k++)
             if (tt_sv_eq(rules->plans[k].name, tt_sv_of(l->plan_name)) && rules->plans[k].hash == l->plan_hash) l->plan = &rules->plans[k];
-        tt_loop_forget_history(l); /* its channels may be others now */
+        tt_history_forget(&l->history); /* its channels may be others now */
     }
     tt_loops_gather(e);
     tt_load_test_rules_changed(e);

@@ -3,13 +3,11 @@
 #define TT_ENGINE_INTERNAL_H
 
 #include "engine.h"
+#include "loop_history.h"
 #include "index.h"
 #include "track.h"
 
 enum {
-    TT_HISTORY_CHUNK = 60,
-    TT_HISTORY_CHUNKS = 10,
-    TT_HISTORY_MAX = TT_HISTORY_CHUNK * TT_HISTORY_CHUNKS,
     TT_CHANNELS_MAX = 16,
     TT_MATCHES_MAX = 4,       /* plans that answer one anomaly instance */
     TT_NOT_CHOSEN_MAX = 8,    /* remembered by a loop */
@@ -42,7 +40,7 @@ typedef enum { TT_LOAD_SIGNALS(TT_AS_LOAD) TT_LOAD_COUNT } tt_load_signal;
 typedef struct {
     tt_label *l; /* sorted by name; one block with its text, the owner's */
     uint32_t n;
-    uint32_t names; /* hash of the names alone */
+    uint32_t names; /* hash of the names alone; 0: a value is empty, which agrees with any */
     uint64_t hash;
 } tt_labels;
 
@@ -309,12 +307,6 @@ typedef enum { TT_PHASES(TT_AS_PHASE) TT_PHASE_COUNT } tt_phase;
 #undef TT_AS_PHASE
 const char *tt_phase_name(tt_phase p);
 
-/* One tick of a loop for its chart: this, and a float for each of the loop's channels behind it. NAN: not known, or not in force. */
-typedef struct {
-    uint32_t phase_and_high; /* phase in the low 8 bits, above it bits 32 to 55 of the wall clock's milliseconds */
-    uint32_t low;
-} tt_history;
-
 /* A plan that could have answered, or waits for this loop, and why it doesn't. */
 typedef struct {
     char plan[TT_NAME_MAX];
@@ -376,7 +368,7 @@ typedef struct {
     uint32_t rung;
     uint32_t counted; /* in its plan's record: TT_COUNTED_... */
     tt_time locked_until;
-    char why[256], next[64];
+    char why[256];
     int64_t hold_ns;
     /* eject */
     bool ejected, eject_held; /* held: peers or limits forbid it, so nothing is to be waited for */
@@ -385,8 +377,7 @@ typedef struct {
     tt_side sides[TT_SIDES]; /* by step kind less TT_STEP_RETRY */
     tt_time sides_judged_at; /* sample time last looked at for them */
     /* history */
-    char *history[TT_HISTORY_CHUNKS]; /* of TT_HISTORY_CHUNK rows, each with n_channels; in pieces, because growing one block leaves holes */
-    uint32_t n_history, head_history, n_channels;
+    tt_history history;
     tt_not_chosen *not_chosen; /* n_not_chosen */
     uint32_t n_not_chosen;
 } tt_loop;
@@ -700,9 +691,6 @@ bool tt_loop_may_act(const tt_engine *e, const tt_loop *l);
 bool tt_loop_is_open(const tt_loop *l);
 tt_where tt_loop_where(const tt_loop *l);
 void tt_loop_sample(tt_engine *e, tt_loop *l);
-void tt_loop_forget_history(tt_loop *l);
-/* The i-th tick of its history, oldest first: v has room for n channels, those it has not become NAN. */
-void tt_loop_history(const tt_loop *l, uint32_t i, int64_t *ret_wall_ms, tt_phase *ret_phase, float v[], int n);
 tt_anomaly *tt_loop_anomaly(tt_engine *e, const tt_loop *l);
 void tt_loop_relapse(tt_engine *e, tt_loop *l, const char *why);
 bool tt_loop_idle(const tt_engine *e, const tt_loop *l); /* nothing of it is in force */

@@ -29,6 +29,8 @@ bool tt_labels_copy(tt_labels *to, const tt_label *from, size_t n) {
         to->l[at] = from[i];
         to->names += (uint32_t)tt_hash_text(seed_set, from[i].name);
     }
+    for (size_t i = 0; i < n; i++)
+        if (!from[i].value.n) to->names = 0;
     char *p = (char *)(to->l + n);
     for (size_t i = 0; i < n; i++) {
         tt_sv *parts[2] = {&to->l[i].name, &to->l[i].value};

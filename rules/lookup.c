@@ -65,7 +65,7 @@ bool tt_loops_restored(tt_engine *e) {
 
 void tt_loops_forget(tt_engine *e) {
     for (uint32_t i = 0; i < e->n_loops; i++) {
-        tt_loop_forget_history(&e->loops[i]);
+        tt_history_forget(&e->loops[i].history);
         free(e->loops[i].not_chosen);
     }
     memset(e->loops, 0, e->n_loops * sizeof *e->loops);

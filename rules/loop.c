@@ -49,7 +49,6 @@ void tt_loop_enter(tt_engine *e, tt_loop *l, tt_phase next, const char *why) {
         tt_loop_closed(e, l);
         if (!l->ended) l->ended = "recovered";
         if (why != l->why) snprintf(l->why, sizeof l->why, "%s", why);
-        l->next[0] = 0;
         tt_record_phase(e, l);
         char took[32];
         tt_format_duration(tt_since(e->now, l->opened_at) / TT_SECONDS(1) * TT_SECONDS(1), took, sizeof took);
@@ -109,7 +108,7 @@ static tt_loop *new_loop(tt_engine *e, const tt_target *target) {
         return NULL; /* a place was lost when memory was out */
     else
         e->n_loops++;
-    tt_loop_forget_history(l);
+    tt_history_forget(&l->history);
     free(l->not_chosen);
     memset(l, 0, sizeof *l);
     make_ulid(e, l->id);
@@ -490,54 +489,14 @@ int tt_channels(const tt_engine *e, const tt_loop *l, const char *names[TT_CHANN
     return n;
 }
 
-static size_t row_bytes(uint32_t n_channels) { return sizeof(tt_history) + n_channels * sizeof(float); }
-
-static char *row_of(const tt_loop *l, uint32_t i) { return l->history[i / TT_HISTORY_CHUNK] + i % TT_HISTORY_CHUNK * row_bytes(l->n_channels); }
-
-void tt_loop_forget_history(tt_loop *l) {
-    for (int i = 0; i < TT_HISTORY_CHUNKS; i++) {
-        free(l->history[i]);
-        l->history[i] = NULL;
-    }
-    l->n_history = l->head_history = 0;
-}
-
-static char *new_row(tt_loop *l, uint32_t n_channels) {
-    if (l->n_history == 0) l->n_channels = n_channels;
-    if (l->n_history == TT_HISTORY_MAX) {
-        char *oldest = row_of(l, l->head_history);
-        l->head_history = (l->head_history + 1) % TT_HISTORY_MAX;
-        return oldest;
-    }
-    char **chunk = &l->history[l->n_history / TT_HISTORY_CHUNK];
-    if (!*chunk) *chunk = malloc(TT_HISTORY_CHUNK * row_bytes(l->n_channels));
-    return *chunk ? row_of(l, l->n_history++) : NULL;
-}
-
-void tt_loop_history(const tt_loop *l, uint32_t i, int64_t *ret_wall_ms, tt_phase *ret_phase, float v[], int n) {
-    const char *row = row_of(l, (l->head_history + i) % l->n_history);
-    tt_history h;
-    memcpy(&h, row, sizeof h);
-    *ret_wall_ms = (int64_t)((uint64_t)(h.phase_and_high >> 8) << 32 | h.low);
-    *ret_phase = (tt_phase)(h.phase_and_high & 0xff);
-    for (int c = 0; c < n; c++) {
-        v[c] = NAN;
-        if ((uint32_t)c < l->n_channels) memcpy(&v[c], row + sizeof h + (size_t)c * sizeof *v, sizeof *v);
-    }
-}
-
 void tt_loop_sample(tt_engine *e, tt_loop *l) {
     const char *names[TT_CHANNELS_MAX];
     int kind[TT_CHANNELS_MAX];
     int n = tt_channels(e, l, names, kind);
-    char *row = new_row(l, (uint32_t)n);
-    if (!row) return;
-    uint64_t wall = (uint64_t)e->wall.ms;
-    tt_history h = {(uint32_t)l->phase | (uint32_t)(wall >> 32) << 8, (uint32_t)wall};
-    memcpy(row, &h, sizeof h);
+    float row[TT_CHANNELS_MAX];
     tt_site *s = tt_site_of(e, l->target.service, l->target.dc);
     tt_where w = tt_loop_where(l);
-    for (int i = 0; i < n && (uint32_t)i < l->n_channels; i++) {
+    for (int i = 0; i < n; i++) {
         float v = NAN;
         switch (kind[i] & 0xff) {
         case CH_KEEP: {
@@ -565,6 +524,7 @@ void tt_loop_sample(tt_engine *e, tt_loop *l) {
             break;
         case CH_DROP: v = s ? (float)s->drop[kind[i] >> 8] : 0; break;
         }
-        memcpy(row + sizeof h + (size_t)i * sizeof v, &v, sizeof v);
+        row[i] = v;
     }
+    tt_history_add(&l->history, e->wall.ms, l->phase, row, (uint32_t)n);
 }

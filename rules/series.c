@@ -501,7 +501,7 @@ tt_reading tt_read_signal(const tt_engine *e, int signal, const tt_where *w) {
     const tt_signal_series *of = &t->of[signal];
     f.across = e->rules->signals[signal].across;
     if (!of->n) return f.r;
-    if (w->more && !of->mixed && of->names == w->more->names) {
+    if (w->more && w->more->names && !of->mixed && of->names == w->more->names) {
         /* All have just the labels that are asked for: only the one with the same values can agree. */
         const tt_series *s = tt_series_find((tt_engine *)e, (uint32_t)signal, w->more);
         if (s && series_fits(e, s, w)) fold_in(e, s, &f);

@@ -218,18 +218,21 @@ static void loop_head(const tt_engine *e, const tt_loop *l, tt_buf *b) {
     tt_buf_put(b, TT_SV("]"));
 }
 
+/* What is kept to three digits is written with four: the fifth would be an accident of its storage. */
+static void figure(tt_buf *b, float v) {
+    double a = fabs((double)v), scale = a > 0 && isfinite(a) ? pow(10, 3 - floor(log(a) / log(10))) : 1;
+    tt_buf_number(b, isfinite(scale) && scale > 0 ? round((double)v * scale) / scale : (double)v);
+}
+
 static void history(const tt_engine *e, const tt_loop *l, tt_buf *b) {
     const char *names[TT_CHANNELS_MAX];
     int kind[TT_CHANNELS_MAX];
     int n = tt_channels(e, l, names, kind);
     static const char *const groups[] = {"signals", "load", "actuators"};
     tt_buf_put(b, TT_SV(",\"history\":["));
-    for (uint32_t i = 0; i < l->n_history; i++) {
-        int64_t wall_ms;
-        tt_phase phase;
-        float v[TT_CHANNELS_MAX];
-        tt_loop_history(l, i, &wall_ms, &phase, v, n);
-        tt_buf_printf(b, "%s{\"at_ms\":%lld,\"phase\":\"%s\"", i ? "," : "", (long long)wall_ms, tt_phase_name(phase));
+    tt_history_walk w = {0};
+    for (bool begun = false; tt_history_next(&l->history, &w); begun = true) {
+        tt_buf_printf(b, "%s{\"at_ms\":%lld,\"phase\":\"%s\"", begun ? "," : "", (long long)w.r.wall_ms, tt_phase_name((tt_phase)w.r.phase));
         for (int g = 0; g < 3; g++) {
             tt_buf_printf(b, ",\"%s\":{", groups[g]);
             bool first = true;
@@ -237,7 +240,7 @@ static void history(const tt_engine *e, const tt_loop *l, tt_buf *b) {
                 int k = kind[c] & 0xff, of = k == 0 ? 0 : k <= 3 ? 1 : 2;
                 if (of != g) continue;
                 tt_buf_printf(b, "%s\"%s\":", first ? "" : ",", names[c]);
-                tt_buf_number(b, (double)v[c]);
+                figure(b, c < l->history.n_channels ? w.r.v[c] : NAN);
                 first = false;
             }
             tt_buf_put(b, TT_SV("}"));
