@@ -277,6 +277,7 @@ struct tt_dp {
     dp_budget budgets[DP_BUDGETS];
     /* Below: under dp_rt.lock, or constant. */
     uint64_t epoch; /* highest ever in force */
+    uint64_t applied; /* sets put in force */
     dp_snapshot *retired;
     uint64_t busy_base_ns;
     int64_t queued_base, inflight_base; /* what a fork left behind */

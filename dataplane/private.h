@@ -14,6 +14,12 @@ typedef struct {
 } tt_dp_private_identity;
 
 TT_API void tt_dp_private_identify(const tt_dp *dp, tt_dp_private_identity *ret); /* views live as long as dp */
+/* What is enforced now, and how often a set was put in force, by whomever: a number that is not the one after one's own means somebody else's. */
+typedef struct {
+    uint64_t applied, epoch, version; /* version: the highest in the set */
+    uint32_t actions;
+} tt_dp_private_state;
+TT_API void tt_dp_private_in_force(tt_dp *dp, tt_dp_private_state *ret);
 TT_API void tt_dp_private_latency(const tt_dp *dp, uint64_t buckets[TT_DP_PRIVATE_BUCKETS], uint64_t *sum_ns);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "internal.h"
+#include "private.h"
 
 static const double sum_tolerance = 1e-3; /* three thirds, written with three digits */
 enum { DECISIONS_MAX = 65536, ACTIONS_MAX = 4096, NAMES_MAX = 32, LEVEL_MAX = 1000, FEATURES_MAX = 64, TIMEOUT_MS_MAX = 3600000 };
@@ -391,6 +392,7 @@ bool tt_dp_apply(tt_dp *dp, const tt_dp_decision *decisions, size_t n, uint64_t 
     bool stale = epoch < dp->epoch;
     if (!stale) {
         dp->epoch = epoch;
+        dp->applied++;
         dp_snapshot *old = atomic_exchange(&dp->current, s);
         uint32_t gates = (judges(s) ? DP_GATE_DECISION : 0u) | (s->n_concurrency ? DP_GATE_INFLIGHT : 0u) | (has_budget(s) ? DP_GATE_BUDGET : 0u);
         if ((gates & DP_GATE_INFLIGHT) && !(atomic_load(&dp->gates) & DP_GATE_INFLIGHT)) { /* what is in flight already counts */
@@ -407,4 +409,19 @@ bool tt_dp_apply(tt_dp *dp, const tt_dp_decision *decisions, size_t n, uint64_t 
         errno = ESTALE;
     }
     return !stale;
+}
+
+void tt_dp_private_in_force(tt_dp *dp, tt_dp_private_state *ret) {
+    *ret = (tt_dp_private_state){0};
+    if (!dp_alive(dp)) return;
+    pthread_mutex_lock(&dp_rt.lock);
+    const dp_snapshot *s = atomic_load(&dp->current); /* only a writer frees it, and writers wait for the lock */
+    ret->applied = dp->applied;
+    if (s) {
+        ret->epoch = s->epoch;
+        ret->version = s->version;
+        ret->actions = s->n_limits + s->n_concurrency + s->n_degrades + s->n_weights + s->n_ejects + s->n_callings + s->n_isolates;
+        for (uint32_t p = 0; p < dp->n_priorities; p++) ret->actions += s->n_drops[p];
+    }
+    pthread_mutex_unlock(&dp_rt.lock);
 }

@@ -73,6 +73,7 @@ static tt_wish *wish(tt_engine *e, const tt_target *t, const tt_loop *l) {
         d->slot = s;
         d->armed = false;
         d->test = NULL;
+        d->n_pins = 0;
         d->n_loops = d->n_actions = d->n_names = 0; /* the lists are as long as these say */
         d->expire_after_ms = expire_after_ms;
         d->decay_over_ms = decay_over_ms;
@@ -239,6 +240,41 @@ static void group_wishes(tt_engine *e, uint32_t service) {
     for (uint32_t i = 0; i < g->n_sites; i++) name_it(d, tt_dc_cname(e, &e->sites[g->first_site + i]), g->share[i]);
 }
 
+static bool same_knob(const tt_wish_act *a, const tt_pin_spec *p) {
+    if (p->kind == TT_ACT_LIMIT) return a->kind == TT_ACT_LIMIT || a->kind == TT_ACT_CONCURRENCY;
+    return a->kind == p->kind && (p->kind == TT_ACT_WEIGHTS || strcmp(a->name, p->name) == 0);
+}
+
+/* What a person holds goes before all that loops want. */
+static void pin_wish(tt_engine *e, const tt_pin *pin) {
+    const tt_pin_spec *p = &pin->spec;
+    tt_wish *d = wish(e, &p->target, NULL);
+    if (!d) return;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->n_actions; i++) {
+        if (!same_knob(&d->actions[i], p)) d->actions[n++] = d->actions[i];
+    }
+    d->n_actions = n;
+    d->armed = false;
+    if (d->n_pins < TT_COUNT(d->pins)) d->pins[d->n_pins++] = pin;
+    if (p->kind == TT_ACT_LIMIT || p->kind == TT_ACT_WEIGHTS) d->n_names = 0;
+    if (p->kind == TT_ACT_WEIGHTS) d->expire_after_ms = d->decay_over_ms = -1;
+    tt_wish_act *a = isnan(p->value) ? NULL : add(d, p->kind);
+    if (!a) return;
+    a->value = p->value;
+    a->name = p->name;
+    if (p->kind == TT_ACT_LIMIT)
+        for (size_t k = 0; k < e->rules->n_priorities; k++) name_it(d, e->rules->priorities[k].p, 0);
+    const tt_group *g = &e->groups[tt_rules_service(e->rules, tt_sv_of(p->target.service))];
+    for (uint32_t i = 0; p->kind == TT_ACT_WEIGHTS && i < g->n_sites; i++) {
+        const char *dc = tt_dc_cname(e, &e->sites[g->first_site + i]);
+        double share = 0;
+        for (uint32_t k = 0; k < p->n_dcs; k++)
+            if (strcmp(p->dcs[k], dc) == 0) share = p->shares[k];
+        name_it(d, dc, share);
+    }
+}
+
 /* `content` is the slot's from here on. */
 static void issue(tt_engine *e, tt_decision_slot *s, char *content, size_t told, bool changed) {
     free(s->content);
@@ -259,7 +295,8 @@ static void issue_wish(tt_engine *e, const tt_wish *w) {
     tt_decision_slot *s = w->slot;
     size_t told = tt_wish_pack(w, &e->packed);
     bool changed = !s->content || s->told != told || memcmp(s->content, e->packed.p, told) != 0;
-    if (!changed && !e->reissue && tt_since(e->now, s->issued_at) < confirm_every(w)) return;
+    bool yielded, lost = tt_drift_push(e, &s->target, &yielded);
+    if (!changed && !lost && !e->reissue && (yielded || tt_since(e->now, s->issued_at) < confirm_every(w))) return;
     char *content = malloc(e->packed.n);
     if (!content || e->packed.failed) { /* what is in force stays until there is memory for another */
         free(content);
@@ -304,11 +341,18 @@ void tt_arbiter_step(tt_engine *e) {
         a->value = 1;
         a->name = l->target.instance;
     }
-    for (uint32_t i = 0; i < e->n_wishes; i++) issue_wish(e, &e->wishes[i]);
+    for (uint32_t i = 0; i < e->n_pins; i++) pin_wish(e, &e->pins[i]);
+    for (uint32_t i = 0; i < e->n_wishes; i++) {
+        if (e->wishes[i].n_actions)
+            issue_wish(e, &e->wishes[i]);
+        else
+            e->wishes[i].slot->draft = 0; /* all that was wanted is pinned to nothing */
+    }
     uint32_t n = 0;
     for (uint32_t i = 0; i < e->n_slots; i++) {
         tt_decision_slot *s = &e->slots[i];
-        if (!s->draft && (s->content || e->reissue)) issue(e, s, NULL, 0, s->content);
+        bool yielded;
+        if (!s->draft && (s->content || e->reissue || tt_drift_push(e, &s->target, &yielded))) issue(e, s, NULL, 0, s->content);
         s->draft = 0;
         n += s->dirty;
     }

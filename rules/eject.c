@@ -130,7 +130,8 @@ static void consider(tt_engine *e, tt_loop *l, const tt_step *st) {
 }
 
 void tt_eject_step(tt_engine *e, tt_loop *l) {
-    if (!l->target.instance[0] || !tt_loop_may_act(e, l)) return;
+    if (!l->target.instance[0] || !tt_loop_may_act(e, l) || (e->n_pins && tt_pinned_eject(e, &l->target))) return;
+    if (tt_drifting(e, l->target.service, l->target.dc)) return;
     const tt_step *st = tt_plan_step(l->plan, TT_STEP_EJECT);
     if (!st || l->locked_until.ns > e->now.ns) return;
     if (!l->ejected) {

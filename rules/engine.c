@@ -39,8 +39,10 @@ tt_engine *tt_engine_new(const tt_rules *rules, const tt_engine_config *cfg) {
     e->events = calloc(cfg->max_events, sizeof *e->events);
     tt_buf_init(&e->packed, 1 << 20);
     e->records = calloc(TT_RECORDS_MAX, sizeof *e->records);
+    e->pins = calloc(TT_PINS_MAX, sizeof *e->pins);
+    e->drifts = calloc(TT_DRIFTS_MAX, sizeof *e->drifts);
     tt_series_init(&e->series, cfg->max_series);
-    bool ok = e->records && e->anomalies && e->loops && e->slots && e->wishes && e->events &&
+    bool ok = e->records && e->pins && e->drifts && e->anomalies && e->loops && e->slots && e->wishes && e->events &&
               tt_sites_build(e, rules, &e->groups, &e->sites, &e->n_sites);
     ok = ok && tt_sites_enlist(e, &e->sites_by_name, rules, e->sites, e->n_sites);
     if (!ok) {
@@ -88,6 +90,8 @@ void tt_engine_free(tt_engine *e) {
     free(e->out_decisions);
     free(e->events);
     free(e->records);
+    free(e->pins);
+    free(e->drifts);
     free(e->groups);
     tt_sites_free(e->sites, e->n_sites);
     free(e->callers);
@@ -147,6 +151,7 @@ void tt_engine_set_rules(tt_engine *e, const tt_rules *rules) {
     tt_load_test_rules_changed(e);
     e->rules_changed = true;
     e->windows_open = 0; /* others now: the next tick looks */
+    e->pins_unsure = true;
 }
 
 void tt_engine_set_timing(tt_engine *e, int64_t scrape_ns, int64_t ingest_ns, int64_t apply_ns) {
@@ -190,6 +195,8 @@ void tt_engine_tick(tt_engine *e, const tt_observations *obs, tt_outcome *ret) {
     tt_arm_step(e);
     for (size_t i = 0; i < obs->n_commands; i++) tt_loops_command(e, &obs->commands[i]);
     tt_windows_step(e, obs);
+    tt_pins_step(e);
+    tt_drift_step(e, obs);
     tt_loops_open(e);
     tt_loops_gather(e);
     tt_loops_step(e);

@@ -71,6 +71,14 @@ typedef struct {
     tt_sv reason;
 } tt_ack;
 
+/* What a target really has, where it is not what was decided, as far as its mesh side can tell. Told in each tick in which it is so. */
+typedef struct {
+    tt_target target;
+    bool foreign; /* somebody else's; false: ours is lost */
+    double share; /* of its instances, 0..1 */
+    tt_sv what;   /* what is there instead, for people; may be empty */
+} tt_drift;
+
 /* A deliberate load test: traffic of the service is moved onto one of its data centers, a step at a time, until its knee shows. */
 typedef struct {
     char service[TT_NAME_MAX], dc[TT_NAME_MAX]; /* dc empty: the one whose capacity is least certain */
@@ -78,6 +86,21 @@ typedef struct {
     int64_t hold_ns;  /* how long each step is held once it is seen to be in effect, 5 s to 10 min */
 } tt_load_test_spec;
 void tt_load_test_spec_default(tt_load_test_spec *ret); /* steps of 5 %, 40 % at most, held for 30 s */
+
+/* An actuator that a person holds by hand. Another pin of the same actuator takes the place of the one before. */
+typedef struct {
+    tt_target target; /* service and dc; of weights the service alone */
+    tt_act_kind kind; /* limit, drop, degrade, weights, eject, retry, timeout, hedge, isolate */
+    char name[TT_NAME_MAX];
+    double value;     /* as in tt_act; NAN: not in force, whatever loops want */
+    uint32_t n_dcs;   /* weights: data centers that are not named get nothing */
+    char dcs[TT_DECISION_DCS_MAX][TT_NAME_MAX];
+    double shares[TT_DECISION_DCS_MAX];
+    int64_t for_ns;   /* 1 s to 7 days */
+} tt_pin_spec;
+bool tt_pin_kind(tt_sv name, tt_act_kind *ret); /* false: nothing of that name can be pinned */
+const char *tt_pin_kind_name(tt_act_kind kind); /* NULL: it can't be pinned */
+const char *tt_pin_named(tt_act_kind kind);     /* of a kind that can: what its name names, such as priority; NULL: it has none */
 
 typedef enum {
     TT_CMD_ABORT,
@@ -87,12 +110,15 @@ typedef enum {
     TT_CMD_UNFREEZE,
     TT_CMD_LOAD_TEST,
     TT_CMD_LOAD_TEST_ABORT,
+    TT_CMD_PIN,
+    TT_CMD_UNPIN,
 } tt_command_kind;
 typedef struct {
     tt_command_kind kind;
-    char loop[TT_ULID_SIZE]; /* abort, approve, refuse; load test: its id, a new one to begin it */
+    char loop[TT_ULID_SIZE]; /* abort, approve, refuse; load test, pin: its id, a new one to begin it */
     tt_sv actor, reason;
     tt_load_test_spec test;  /* TT_CMD_LOAD_TEST */
+    tt_pin_spec pin;         /* TT_CMD_PIN */
 } tt_command;
 
 /* What day and what time it is where a freeze window counts it. Told by whoever has a calendar: the engine has none, and no duration comes of it. */
@@ -115,11 +141,14 @@ typedef struct {
     const tt_ack *acks;
     size_t n_commands;
     const tt_command *commands;
+    size_t n_drifts;
+    const tt_drift *drifts;
     tt_calendar local, utc; /* for freeze windows, used in nothing else; not known: windows stay as they are, closed at first */
 } tt_observations;
 
 /* kinds, as on the wire: anomaly_opened, anomaly_cleared, loop_opened, loop_phase, loop_closed, action, hold, guardrail, page, command,
- * not_chosen, rules_changed, limit_reached, relapse, judged, frozen, unfrozen, freeze_window, load_test (`loop` is the test's id) */
+ * not_chosen, rules_changed, limit_reached, relapse, judged, frozen, unfrozen, freeze_window, load_test (`loop` is the test's id),
+ * pinned, unpinned (`loop` is the pin's), drift */
 typedef struct {
     char kind[24];
     tt_wall at;
@@ -177,6 +206,9 @@ bool tt_engine_load_test_json(const tt_engine *e, tt_sv id, tt_buf *out); /* fal
 bool tt_engine_load_test_plan_json(tt_engine *e, const tt_load_test_spec *spec, tt_buf *out);
 void tt_engine_summary_json(const tt_engine *e, tt_buf *out);          /* loop counts by phase, frozen, worst signal */
 void tt_engine_plans_json(const tt_engine *e, tt_buf *out);            /* each with how it has done: docs/contract.md, Plan */
+void tt_engine_pins_json(const tt_engine *e, tt_buf *out);
+/* Whether the pin could be set now. The command looks again. */
+bool tt_engine_pin_check(const tt_engine *e, const tt_pin_spec *spec, tt_err *err);
 void tt_event_json(const tt_event *ev, uint64_t seq, tt_buf *out);
 
 size_t tt_engine_open_loops(const tt_engine *e);

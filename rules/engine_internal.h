@@ -10,6 +10,8 @@
 enum {
     TT_CHANNELS_MAX = 16,
     TT_MATCHES_MAX = 4,       /* plans that answer one anomaly instance */
+    TT_PINS_MAX = 64,
+    TT_DRIFTS_MAX = 256,
     TT_NOT_CHOSEN_MAX = 8,    /* remembered by a loop */
     TT_RECORDS_MAX = 2 * TT_PLANS_MAX,
 };
@@ -413,6 +415,14 @@ typedef struct {
     uint32_t samples;
 } tt_load_test;
 
+typedef struct tt_pin {
+    char id[TT_ULID_SIZE];
+    tt_pin_spec spec;
+    char actor[64], reason[200];
+    tt_wall since;
+    tt_time expires_at;
+} tt_pin;
+
 /* A decision in the making, while a tick lasts: its names are borrowed. */
 typedef struct {
     tt_act_kind kind;
@@ -425,6 +435,8 @@ typedef struct {
     uint32_t n_loops, n_actions, n_names;
     const tt_loop *loops[TT_DECISION_LOOPS_MAX];
     const tt_load_test *test; /* answers for it instead of a loop; NULL: none */
+    const tt_pin *pins[4];    /* so do these */
+    uint32_t n_pins;
     tt_wish_act actions[TT_ACTIONS_MAX];
     const char *names[TT_DECISION_DCS_MAX];
     double shares[TT_DECISION_DCS_MAX];
@@ -444,6 +456,17 @@ typedef struct tt_decision_slot {
     uint32_t draft;  /* while rebuilding: 1 + which of the drafts is for it */
     bool dirty;
 } tt_decision_slot;
+
+/* Of one target, as long as it drifts and some time after. */
+typedef struct {
+    tt_target target;
+    bool on, foreign;
+    bool push;    /* the arbiter tells ours again */
+    bool yielded; /* it is somebody else's until they are still */
+    uint32_t overwrites;
+    char what[200];
+    tt_time since, seen_at, pushed_at;
+} tt_drift_state;
 
 struct tt_engine {
     const tt_rules *rules;
@@ -502,6 +525,11 @@ struct tt_engine {
     tt_wall frozen_since;
     bool rules_changed;
     uint32_t windows_open; /* bit a freeze window of the rules */
+    tt_pin *pins;          /* TT_PINS_MAX */
+    uint32_t n_pins;
+    bool pins_unsure;      /* the rules are new: is what was pinned still there? */
+    tt_drift_state *drifts; /* TT_DRIFTS_MAX */
+    uint32_t n_drifts;
 
     tt_record *records; /* TT_RECORDS_MAX */
     uint32_t n_records;
@@ -659,6 +687,27 @@ typedef enum { TT_SENSOR_BELIEVED, TT_SENSOR_WAIT, TT_SENSOR_SUSPECT } tt_suspic
 tt_suspicion tt_sensor_suspect(tt_engine *e, uint32_t anomaly, char why[200]);
 void tt_windows_step(tt_engine *e, const tt_observations *obs);
 const tt_freeze_window *tt_window_open(const tt_engine *e); /* the strictest; NULL: none */
+
+/* ---- pin.c ---- */
+void tt_pin_command(tt_engine *e, const tt_command *c);
+void tt_pins_step(tt_engine *e); /* those whose time is over */
+bool tt_pinned_admission(const tt_engine *e, const tt_site *s); /* its limit or a drop */
+bool tt_pinned_degrade(const tt_engine *e, const tt_site *s);   /* a feature of its or of a service below */
+bool tt_pinned_weights(const tt_engine *e, uint32_t service);
+bool tt_pinned_eject(const tt_engine *e, const tt_target *instance);
+bool tt_pins_hold(tt_engine *e, const tt_loop *l, char *buf, size_t size); /* "ada has pinned limit of front in dc-a"; false: no pin bears upon it */
+void tt_pins_put(const tt_engine *e, tt_buf *b);
+
+/* ---- drift.c ---- */
+void tt_drift_step(tt_engine *e, const tt_observations *obs);
+bool tt_drift_push(tt_engine *e, const tt_target *t, bool *ret_yielded); /* is ours to be told again now? Asked once */
+bool tt_drifting(const tt_engine *e, const char *service, const char *dc);
+void tt_drifts_put(const tt_engine *e, tt_buf *b);
+bool tt_drift_holds(const tt_engine *e, const tt_loop *l, char *buf, size_t size);
+/* A person, or somebody else, has what the law would work: it takes no step there. */
+bool tt_site_held(const tt_engine *e, const tt_site *s);
+bool tt_group_held(const tt_engine *e, uint32_t service);
+bool tt_loop_held(tt_engine *e, const tt_loop *l, char *buf, size_t size); /* and why, for people */
 
 /* ---- record.c ---- */
 enum { TT_COUNTED_SETTLED = 1, TT_COUNTED_ESCALATED = 2 };

@@ -39,7 +39,7 @@ tt_loop *tt_site_loop(tt_engine *e, const tt_site *s) {
 }
 
 const tt_step *tt_site_step(const tt_engine *e, const tt_site *s, tt_step_kind kind) {
-    if (s->loop < 0) return NULL;
+    if (s->loop < 0 || (kind == TT_STEP_DEGRADE && e->n_pins && tt_pinned_degrade(e, s))) return NULL; /* a person has that knob */
     return tt_step_at(tt_plan_step(e->loops[s->loop].plan, kind), s->service);
 }
 
@@ -637,7 +637,7 @@ static void flushed(tt_engine *e, tt_site *s) {
 
 static void site_step(tt_engine *e, tt_site *s) {
     tt_loop *l = tt_site_loop(e, s);
-    if (!l || !tt_loop_may_act(e, l) || tt_site_step(e, s, TT_STEP_EJECT) || tt_baseline_law_step(e, s, l)) return;
+    if (!l || !tt_loop_may_act(e, l) || tt_site_held(e, s) || tt_site_step(e, s, TT_STEP_EJECT) || tt_baseline_law_step(e, s, l)) return;
     if (s->flush_until.ns && e->now.ns >= s->flush_until.ns) flushed(e, s);
     if (!s->load.known) {
         if (!s->hold_said)

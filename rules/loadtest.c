@@ -161,6 +161,7 @@ bool tt_load_test_check(tt_engine *e, const tt_load_test_spec *spec, tt_site **r
     if (other) return no(why, size, "a load test of %s in %s is under way: one at a time", other->service, other->dc);
     if (e->frozen) return no(why, size, "automation is frozen");
     if (tt_is_protected(e, spec->service)) return no(why, size, "%s is protected", spec->service);
+    if (tt_group_held(e, (uint32_t)service)) return no(why, size, "a person has pinned the weights of %s, or somebody else writes them", spec->service);
     const tt_loop *l = loop_near(e, (uint32_t)service);
     if (l) return no(why, size, "a loop of plan %s is open on %s: something is wrong already", l->plan_name, l->target.service);
     if (g->weights) return no(why, size, "the traffic of %s is not where it belongs", spec->service);

@@ -398,6 +398,10 @@ void tt_loops_command(tt_engine *e, const tt_command *c) {
         tt_load_test_command(e, c);
         return;
     }
+    if (c->kind == TT_CMD_PIN || c->kind == TT_CMD_UNPIN) {
+        tt_pin_command(e, c);
+        return;
+    }
     char actor[64], reason[200];
     tt_copy_text(actor, sizeof actor, c->actor);
     tt_copy_text(reason, sizeof reason, c->reason);

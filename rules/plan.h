@@ -255,6 +255,7 @@ typedef struct {
     double max_capacity_removed;   /* default 40%, of what a service and all it calls can carry together, by shift, cutover and eject (guard.c) */
     double max_change_share;       /* `max_change`: that share of a service's capacity may be taken away ... */
     int64_t max_change_per_ns;     /* ... in that time; default 0: no bound */
+    uint32_t drift_overwrites;     /* default 3: so often ours is told again over what a rival wrote, then a person is called */
     size_t n_freeze_windows;
     tt_freeze_window freeze_windows[TT_FREEZE_WINDOWS_MAX];
     size_t n_protected;

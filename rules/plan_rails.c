@@ -64,15 +64,17 @@ void tt_load_guardrails(tt_load *l, const tt_doc *node) {
                          .lock_out_reversals = 3,
                          .lock_out_for_ns = TT_SECONDS(1800),
                          .most_bad_share = 0.6,
-                         .most_bad_min = 3};
+                         .most_bad_min = 3,
+                         .drift_overwrites = 3};
     if (!node) return;
-    const tt_doc *loops = NULL, *removed = NULL, *protect = NULL, *lock = NULL, *most = NULL, *correlate = NULL, *change = NULL, *windows = NULL;
+    const tt_doc *loops = NULL, *removed = NULL, *protect = NULL, *lock = NULL, *most = NULL, *correlate = NULL, *change = NULL, *windows = NULL, *drift = NULL;
     const tt_key keys[] = {{"max_concurrent_loops", &loops},
                            {"correlate", &correlate},
                            {"max_capacity_removed", &removed},
                            {"protected", &protect},
                            {"max_change", &change},
                            {"freeze_windows", &windows},
+                           {"drift", &drift},
                            {"lock_out", &lock},
                            {"most_targets_bad", &most}};
     tt_read_keys(l, node, "guardrails", "{max_concurrent_loops: 5, max_capacity_removed: 40%}", keys, TT_COUNT(keys));
@@ -82,6 +84,12 @@ void tt_load_guardrails(tt_load *l, const tt_doc *node) {
     if (change) load_change(l, change, g);
     if (windows && tt_read_list(l, windows, "freeze_windows", "[{every: weekday 22:00-06:00}]", TT_FREEZE_WINDOWS_MAX))
         for (size_t i = 0; i < windows->n; i++) load_window(l, &windows->items[i], g);
+    if (drift) {
+        const tt_doc *overwrites = NULL;
+        const tt_key drift_keys[] = {{"overwrites", &overwrites}};
+        tt_read_keys(l, drift, "drift", "{overwrites: 3}", drift_keys, TT_COUNT(drift_keys));
+        tt_get_count(l, overwrites, "drift.overwrites", 1, 1000, &g->drift_overwrites);
+    }
     if (lock) {
         const tt_doc *reversals = NULL, *hold = NULL;
         const tt_key lock_keys[] = {{"reversals", &reversals}, {"for", &hold}};

@@ -349,7 +349,7 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
 }
 
 void tt_shift_step(tt_engine *e, tt_group *g, uint32_t service) {
-    if (g->n_sites < 2 || (g->weights && g->loop >= 0 && tt_drain_loop(&e->loops[g->loop]))) return;
+    if (g->n_sites < 2 || tt_group_held(e, service) || (g->weights && g->loop >= 0 && tt_drain_loop(&e->loops[g->loop]))) return;
     for (uint32_t i = 0; i < g->n_sites; i++) {
         tt_site *s = &e->sites[g->first_site + i];
         tt_loop *l = tt_site_loop(e, s);

@@ -239,8 +239,8 @@ static void learn(tt_engine *e, tt_site *s) {
     if (l->fail_ratio > learn_max_fail || l->refused_ratio > learn_max_refused) return;
     /* Throughput over utilization says what the site can carry, in an incident too, once it is well; baselines are what it is like in peace. */
     const tt_load_test *test = tt_load_test_of(e, s->service);
-    bool peace = s->loop < 0 && l->dropped <= 0 && !(test && test->added > 0);
-    if (l->util_known && l->util >= learn_from_utilization && l->util <= 1 && s->level == 0 && s->flush_until.ns == 0 && !tt_eject_below(e, s) &&
+    bool peace = s->loop < 0 && l->dropped <= 0 && !(test && test->added > 0) && !tt_pinned_degrade(e, s);
+    if (l->util_known && l->util >= learn_from_utilization && l->util <= 1 && s->level == 0 && !tt_pinned_degrade(e, s) && s->flush_until.ns == 0 && !tt_eject_below(e, s) &&
         (peace || (s->clean && tt_site_judgeable(e, s))))
         tt_capacity_learned(e, s, l->admitted / l->util);
     if (!peace) return;

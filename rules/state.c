@@ -1,6 +1,7 @@
 /* The engine's memory as JSON, and back. Instants are kept as ages, so that a reboot between saving and restoring changes nothing. */
 #include "engine_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,27 @@ static void put_record(const tt_record *r, tt_buf *b) {
 }
 
 /* The points of its steps are in the journal; what is kept is what has to be undone, and what people ask for. */
+static void put_pin(const tt_pin *p, tt_time now, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{\"target\":"));
+    tt_target_json(&p->spec.target, b);
+    put_text(b, "id", p->id);
+    put_text(b, "kind", tt_pin_kind_name(p->spec.kind));
+    put_text(b, "name", p->spec.name);
+    put_number(b, "value", p->spec.value);
+    tt_buf_printf(b, ",\"off\":%s,\"for_ns\":%lld,\"since_ms\":%lld", isnan(p->spec.value) ? "true" : "false", (long long)p->spec.for_ns, (long long)p->since.ms);
+    put_time(b, "expires_at", p->expires_at, now);
+    put_text(b, "actor", p->actor);
+    put_text(b, "reason", p->reason);
+    tt_buf_put(b, TT_SV(",\"shares\":{"));
+    for (uint32_t i = 0; i < p->spec.n_dcs; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        tt_buf_json_string(b, tt_sv_of(p->spec.dcs[i]));
+        tt_buf_put(b, TT_SV(":"));
+        tt_buf_number(b, p->spec.shares[i]);
+    }
+    tt_buf_put(b, TT_SV("}}"));
+}
+
 static void put_test(const tt_load_test *t, tt_time now, tt_buf *b) {
     tt_buf_printf(b, "{\"phase\":%d,\"hold_ns\":%lld", (int)t->phase, (long long)t->spec.hold_ns);
     put_time(b, "started_at", t->started_at, now);
@@ -244,6 +266,11 @@ void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
     for (uint32_t i = 0; i < e->n_records; i++) {
         if (i) tt_buf_put(b, TT_SV(","));
         put_record(&e->records[i], b);
+    }
+    tt_buf_put(b, TT_SV("],\"pins\":["));
+    for (uint32_t i = 0; i < e->n_pins; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        put_pin(&e->pins[i], now, b);
     }
     tt_buf_put(b, TT_SV("],\"load_tests\":["));
     for (uint32_t i = 0; i < e->n_tests; i++) {
@@ -318,6 +345,30 @@ static void get_not_chosen(tt_loop *l, const tt_doc *list) {
         get_target(&list->items[i], &c->target);
         tt_copy_text(c->why, sizeof c->why, text(&list->items[i], "why"));
     }
+}
+
+static void get_pin(tt_engine *e, const tt_doc *d, tt_time now) {
+    if (e->n_pins == TT_PINS_MAX || !text(d, "id").n) return;
+    tt_pin *p = &e->pins[e->n_pins];
+    memset(p, 0, sizeof *p);
+    get_target(d, &p->spec.target);
+    if (!tt_pin_kind(text(d, "kind"), &p->spec.kind)) return;
+    tt_copy_text(p->id, sizeof p->id, text(d, "id"));
+    tt_copy_text(p->spec.name, sizeof p->spec.name, text(d, "name"));
+    tt_copy_text(p->actor, sizeof p->actor, text(d, "actor"));
+    tt_copy_text(p->reason, sizeof p->reason, text(d, "reason"));
+    p->spec.value = flag(d, "off") ? (double)NAN : number(d, "value");
+    p->spec.for_ns = integer(d, "for_ns");
+    p->since.ms = integer(d, "since_ms");
+    p->expires_at = instant(d, "expires_at", now);
+    const tt_doc *shares = tt_doc_get(d, TT_SV("shares"));
+    for (size_t i = 0; shares && shares->kind == TT_DOC_MAP && i < shares->n && i < TT_DECISION_DCS_MAX; i++) {
+        tt_copy_text(p->spec.dcs[i], TT_NAME_MAX, shares->keys[i].text);
+        (void)tt_parse_number(shares->items[i].text, &p->spec.shares[i]);
+        p->spec.n_dcs++;
+    }
+    tt_err err;
+    if (tt_engine_pin_check(e, &p->spec, &err)) e->n_pins++; /* under rules that are others by now it may make no sense */
 }
 
 static void get_record(tt_engine *e, const tt_doc *d) {
@@ -518,6 +569,8 @@ bool tt_engine_restore(tt_engine *e, const tt_doc *saved, tt_time now, tt_err *e
     const tt_doc *tests = tt_doc_get(saved, TT_SV("load_tests"));
     for (size_t i = 0; tests && tests->kind == TT_DOC_SEQ && i < tests->n; i++) get_test(e, &tests->items[i], now);
     for (size_t i = 0; i < groups->n; i++) get_group(e, &groups->items[i], now);
+    const tt_doc *pins = tt_doc_get(saved, TT_SV("pins"));
+    for (size_t i = 0; pins && pins->kind == TT_DOC_SEQ && i < pins->n; i++) get_pin(e, &pins->items[i], now);
     const tt_doc *records = tt_doc_get(saved, TT_SV("records"));
     for (size_t i = 0; records && records->kind == TT_DOC_SEQ && i < records->n; i++) get_record(e, &records->items[i]);
     e->version = (uint64_t)integer(saved, "version");

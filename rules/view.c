@@ -129,11 +129,16 @@ static void actuators(const tt_engine *e, const tt_loop *l, tt_buf *b) {
     tt_buf_put(b, TT_SV("]"));
 }
 
-static const char *next_of(const tt_engine *e, const tt_loop *l, int64_t *in_ns) {
+static const char *next_of(const tt_engine *e, const tt_loop *l, int64_t *in_ns, char held[300]) {
     *in_ns = -1;
     if (!tt_loop_is_open(l)) return "";
     if (l->aborting) return "take everything back";
     if (e->frozen) return "nothing: automation is frozen";
+    char by[280];
+    if (tt_loop_held((tt_engine *)e, l, by, sizeof by)) {
+        snprintf(held, 300, "nothing there: %s", by);
+        return held;
+    }
     for (const tt_site *s = tt_loop_sites(e, l, NULL); s; s = tt_loop_sites(e, l, s))
         if (s->acted && !s->acknowledged) return "wait for the mesh to acknowledge";
     switch (l->phase) {
@@ -177,7 +182,8 @@ static void loop_head(const tt_engine *e, const tt_loop *l, tt_buf *b) {
         tt_buf_put(b, TT_SV(",\"ended\":null"));
     text(b, "why", l->why);
     int64_t in;
-    text(b, "next", next_of(e, l, &in));
+    char held[300];
+    text(b, "next", next_of(e, l, &in, held));
     if (in >= 0)
         tt_buf_printf(b, ",\"next_ms\":%lld", (long long)(e->wall.ms + in / 1000000));
     else
@@ -420,6 +426,10 @@ void tt_engine_summary_json(const tt_engine *e, tt_buf *b) {
         tt_buf_put(b, TT_SV("}"));
     } else
         tt_buf_put(b, TT_SV("null"));
+    key(b, "pins");
+    tt_pins_put(e, b);
+    key(b, "drift");
+    tt_drifts_put(e, b);
     tt_buf_put(b, TT_SV(",\"freeze_windows\":["));
     const tt_guardrails *g = &e->rules->guardrails;
     for (size_t i = 0; i < g->n_freeze_windows; i++) {

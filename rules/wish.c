@@ -32,10 +32,13 @@ size_t tt_wish_pack(const tt_wish *w, tt_buf *b) {
     put(b, &w->expire_after_ms, sizeof w->expire_after_ms);
     put(b, &w->decay_over_ms, sizeof w->decay_over_ms);
     bool test = w->test && w->n_loops < TT_DECISION_LOOPS_MAX;
-    uint32_t n_loops = w->n_loops + test;
+    uint32_t n_loops = w->n_loops + test, pins = w->n_pins;
+    if (n_loops + pins > TT_DECISION_LOOPS_MAX) pins = TT_DECISION_LOOPS_MAX - n_loops;
+    n_loops += pins;
     put(b, &n_loops, sizeof n_loops);
     for (uint32_t i = 0; i < w->n_loops; i++) put(b, w->loops[i]->id, TT_ULID_SIZE);
     if (test) put(b, w->test->id, TT_ULID_SIZE);
+    for (uint32_t i = 0; i < pins; i++) put(b, w->pins[i]->id, TT_ULID_SIZE);
     return told;
 }
 

@@ -219,6 +219,7 @@ static void decide(tt_app *app, tt_time now, gathered *g) {
     tt_clock_calendar(obs.wall, true, &obs.utc.day, &obs.utc.minute);
     obs.n_acks = tt_board_acks(app->board, now, &acks);
     obs.acks = acks;
+    obs.n_drifts = tt_board_drifts(app->board, &obs.drifts);
     obs.n_polls = g->source.n_polls;
     obs.polls = g->source.polls;
     obs.n_measurements = g->n_measurements;

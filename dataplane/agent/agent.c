@@ -53,6 +53,7 @@ struct tt_agent {
     agent_meter meter;
     uint64_t asked_version, epoch, version; /* to ask with; in force */
     uint32_t instances;                     /* in force */
+    uint64_t applied;                       /* the data plane's count of sets after ours */
     bool in_force, answered_before, saved_ok, save_failed;
     uint32_t wait_ms;
     int64_t report_every_ns;
@@ -231,6 +232,9 @@ static taking take(tt_agent *a, const char *body, size_t n, int64_t more_age_ms)
     }
     taking result = TAKEN;
     if (tt_dp_apply(a->dp, set.decisions, set.n, set.epoch, set.age_ms + more_age_ms, 0)) {
+        tt_dp_private_state now_in_force;
+        tt_dp_private_in_force(a->dp, &now_in_force);
+        a->applied = now_in_force.applied;
         a->refused[0] = 0;
         a->in_force = true;
         a->epoch = set.epoch;
@@ -307,11 +311,30 @@ static void ask(tt_agent *a, int64_t now) {
 
 /* --- reports --- */
 
+/* Whether what we put in force is still what is enforced: somebody else in this process may have called tt_dp_apply. */
+static void stand(tt_agent *a, agent_standing *ret, char found[120]) {
+    tt_dp_private_state s;
+    tt_dp_private_in_force(a->dp, &s);
+    *ret = (agent_standing){.epoch = a->epoch, .version = a->version, .refused = a->refused[0] ? a->refused : NULL};
+    if (!a->in_force) return;
+    ret->in_force = s.applied == a->applied ? "ours" : s.actions ? "other" : "none";
+    if (s.applied == a->applied) return;
+    if (s.actions)
+        snprintf(found, 120, "%u action%s of epoch %llu, version %llu, applied by the process itself", s.actions, s.actions == 1 ? "" : "s",
+                 (unsigned long long)s.epoch, (unsigned long long)s.version);
+    else
+        snprintf(found, 120, "nothing: the process itself took it away");
+    ret->found = found;
+}
+
 static void report(tt_agent *a, int64_t now) {
     a->report.next_ns += a->report_every_ns;
     if (a->report.next_ns <= now) a->report.next_ns = now + a->report_every_ns; /* late: don't hurry after */
     free(a->report_body);
-    a->report_body = agent_meter_report(&a->meter, a->epoch, a->version, a->refused[0] ? a->refused : NULL, now);
+    agent_standing standing;
+    char found[120];
+    stand(a, &standing, found);
+    a->report_body = agent_meter_report(&a->meter, &standing, now);
     if (!a->report_body) return;
     curl_easy_setopt(a->report.easy, CURLOPT_POSTFIELDS, a->report_body);
     curl_easy_setopt(a->report.easy, CURLOPT_POSTFIELDSIZE, (long)strlen(a->report_body));

@@ -68,7 +68,11 @@ static bool set_latency(json_t *report, agent_meter *m) {
     return true;
 }
 
-char *agent_meter_report(agent_meter *m, uint64_t epoch, uint64_t version, const char *refused, int64_t now_ns) {
+static json_t *text_or_null(const char *text) {
+    return text ? json_string(text) : json_null();
+}
+
+char *agent_meter_report(agent_meter *m, const agent_standing *st, int64_t now_ns) {
     tt_dp_stats s = {.size = sizeof s};
     tt_dp_read_stats(m->dp, &s);
     int64_t span_ns = now_ns - m->at_ns;
@@ -76,8 +80,9 @@ char *agent_meter_report(agent_meter *m, uint64_t epoch, uint64_t version, const
     double busy = (double)(s.busy_ns - m->before.busy_ns);
     json_t *utilization = s.workers && span_ns > 0 && busy >= 0 ? json_real(busy / (double)span_ns / s.workers) : json_null();
     bool done = set(report, "service", json_string(m->who.service)) && set(report, "dc", json_string(m->who.dc)) &&
-                set(report, "instance", json_string(m->instance)) && set_count(report, "epoch", epoch) && set_count(report, "version", version) &&
-                set(report, "refused", refused ? json_string(refused) : json_null()) &&
+                set(report, "instance", json_string(m->instance)) && set_count(report, "epoch", st->epoch) && set_count(report, "version", st->version) &&
+                set(report, "refused", text_or_null(st->refused)) && set(report, "in_force", text_or_null(st->in_force)) &&
+                set(report, "found", text_or_null(st->found)) &&
                 set(report, "span_ms", json_integer((span_ns + 500000) / 1000000)) && set(report, "library", json_string(tt_dp_version())) &&
                 set_priorities(report, m, &s) && set_count(report, "completed", grown(s.completed, m->before.completed));
     done = set(report, "utilization", utilization) && done;

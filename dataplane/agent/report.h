@@ -14,8 +14,13 @@ typedef struct {
 } agent_meter;
 
 void agent_meter_start(agent_meter *m, tt_dp *dp, const char *instance, int64_t now_ns);
-/* The JSON of what happened since the last call, NULL when memory is out; the caller frees it. refused: NULL or a sentence. */
-char *agent_meter_report(agent_meter *m, uint64_t epoch, uint64_t version, const char *refused, int64_t now_ns);
+/* Of the decisions: which are enforced, refused: NULL or a sentence, in_force: "ours", "other", "none", or NULL before anything was taken; found: what is there when it is not ours, or NULL. */
+typedef struct {
+    uint64_t epoch, version;
+    const char *refused, *in_force, *found;
+} agent_standing;
+/* The JSON of what happened since the last call, NULL when memory is out; the caller frees it. */
+char *agent_meter_report(agent_meter *m, const agent_standing *s, int64_t now_ns);
 
 /* For tests: the value below which `share` of the counted lie, within its bucket by proportion. -1 when none were counted. */
 double agent_quantile_ms(const uint64_t counts[TT_DP_PRIVATE_BUCKETS], const uint32_t bounds_ms[TT_DP_PRIVATE_BUCKETS - 1], double share);

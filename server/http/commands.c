@@ -1,5 +1,6 @@
 /* POST: what people, agents and scripts tell us. */
 #include <jansson.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,16 @@ void tt_post_report(tt_req *r) {
     }
     unsigned status = err.code == TT_ESYNTAX ? 400 : err.code == TT_ENOMEM || err.code == TT_ELIMIT ? 503 : 422;
     tt_reply_errors(r, status, &err, NULL, 1, "the load report was not taken");
+}
+
+void tt_new_id(int64_t now_ms, char to[TT_ULID_SIZE]) {
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    unsigned char noise[16];
+    randombytes_buf(noise, sizeof noise);
+    uint64_t ms = (uint64_t)now_ms & 0xffffffffffffu;
+    for (int i = 9; i >= 0; i--, ms >>= 5) to[i] = digits[ms & 31];
+    for (int i = 0; i < 16; i++) to[10 + i] = digits[noise[i] & 31];
+    to[26] = 0;
 }
 
 bool tt_check_reason(const struct json_t *reason, tt_sv *ret, tt_err *err) {

@@ -208,7 +208,9 @@ void tt_event_from_row(tt_buf *out, uint64_t seq, const tt_store_entry *e);
 struct json_t;
 bool tt_check_reason(const struct json_t *reason, tt_sv *ret, tt_err *err);
 
-/* assets.c, resources.c, commands.c, load_tests.c, hook.c */
+void tt_new_id(int64_t now_ms, char to[TT_ULID_SIZE]); /* a ULID: the millisecond, and 80 bits that nobody guesses */
+
+/* assets.c, resources.c, commands.c, load_tests.c, pins.c, hook.c */
 void tt_asset(tt_req *r);
 void tt_get_status(tt_req *r);
 void tt_get_loops(tt_req *r);
@@ -232,6 +234,9 @@ void tt_get_load_tests(tt_req *r);
 void tt_get_load_test(tt_req *r);
 void tt_post_load_test(tt_req *r);
 void tt_delete_load_test(tt_req *r);
+void tt_get_pins(tt_req *r);
+void tt_post_pin(tt_req *r);
+void tt_delete_pin(tt_req *r);
 void tt_post_alertmanager(tt_req *r);
 
 #endif

@@ -1,6 +1,5 @@
 /* Load tests: what one would do, one begun, looked at, ended. The engine runs them; here they are only asked for. */
 #include <jansson.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,17 +104,6 @@ static bool read_spec(tt_req *r, json_t **ret_body, tt_load_test_spec *spec, boo
     return p.n == 0;
 }
 
-/* A ULID: the millisecond, and 80 bits that nobody guesses. */
-static void new_id(int64_t now_ms, char to[TT_ULID_SIZE]) {
-    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    unsigned char noise[16];
-    randombytes_buf(noise, sizeof noise);
-    uint64_t ms = (uint64_t)now_ms & 0xffffffffffffu;
-    for (int i = 9; i >= 0; i--, ms >>= 5) to[i] = digits[ms & 31];
-    for (int i = 0; i < 16; i++) to[10 + i] = digits[noise[i] & 31];
-    to[26] = 0;
-}
-
 static const char *text_of(const json_t *o, const char *key) {
     const char *s = json_string_value(json_object_get(o, key));
     return s ? s : "";
@@ -129,7 +117,7 @@ static void begin(tt_req *r, const tt_load_test_spec *spec, tt_sv reason, const 
     }
     tt_command cmd = {.kind = TT_CMD_LOAD_TEST, .actor = TT_SV(TT_HTTP_ACTOR), .reason = reason, .test = *spec};
     snprintf(cmd.test.dc, sizeof cmd.test.dc, "%s", text_of(plan, "dc"));
-    new_id(tt_app_wall_ms(r->h->app), cmd.loop);
+    tt_new_id(tt_app_wall_ms(r->h->app), cmd.loop);
     tt_err err = {0};
     if (!tt_app_command(r->h->app, &cmd, &err)) {
         tt_reply_problem(r, 503, "%s", err.text[0] ? err.text : "too many commands wait: try again");

@@ -27,6 +27,8 @@ void tt_board_free(tt_board *b) {
     free(b->acks);
     free(b->ack_reasons);
     free(b->measurements);
+    free(b->drifts);
+    free(b->drift_texts);
     pthread_mutex_destroy(&b->lock);
     free(b);
 }
@@ -90,6 +92,7 @@ static bool take_decision(tt_board *b, const tt_decision *d, tt_time now) {
     site->since = now;
     if (d->epoch > b->epoch) b->epoch = d->epoch;
     if (d->version > site->service->newest) site->service->newest = d->version;
+    if (d->version > b->newest) b->newest = d->version;
     return true;
 }
 
@@ -248,6 +251,17 @@ static void heard(tt_board *b, const tt_board_query *q, unsigned words, tt_time 
     if (words & TT_BOARD_TOLD) a->told = a->site->announced;
 }
 
+void board_agent_stands(tt_board *b, board_agent *a, board_standing standing, tt_sv found) {
+    bool same_found = a->found ? tt_sv_eq(tt_sv_of(a->found), found) : found.n == 0;
+    if (a->standing == standing && same_found) return;
+    a->standing = standing;
+    if (!same_found) {
+        free(a->found);
+        a->found = found.n ? strndup(found.p, found.n) : NULL;
+    }
+    b->acks_stale = true;
+}
+
 void tt_board_heard(tt_board *b, const tt_board_query *q, unsigned words, tt_time now) {
     pthread_mutex_lock(&b->lock);
     heard(b, q, words, now);
@@ -288,6 +302,12 @@ static bool is_behind(const board_agent *a) {
     return false;
 }
 
+/* By its own word; or it names what we never told: an epoch above ours, or a version that we have not come to. */
+static board_standing standing_of(const tt_board *b, const board_agent *a) {
+    if (a->epoch > b->epoch || (a->epoch == b->epoch && a->version > b->newest)) return BOARD_FOREIGN;
+    return a->standing;
+}
+
 void tt_board_agents_json(tt_board *b, int64_t wall_ms, tt_time now, tt_buf *out) {
     pthread_mutex_lock(&b->lock);
     drop_silent(b, now);
@@ -307,6 +327,8 @@ void tt_board_agents_json(tt_board *b, int64_t wall_ms, tt_time now, tt_buf *out
             tt_buf_json_string(out, tt_sv_of(a->library));
         else
             tt_buf_put(out, TT_SV("null"));
+        static const char *const standings[] = {"ours", "none", "other"};
+        tt_buf_printf(out, ",\"in_force\":\"%s\"", standings[standing_of(b, a)]);
         tt_buf_put(out, TT_SV(",\"refused\":"));
         if (a->refused)
             tt_buf_json_string(out, tt_sv_of(a->refused));
@@ -330,9 +352,14 @@ void tt_board_counts(tt_board *b, tt_time now, uint32_t *ret_connected, uint32_t
 
 /* --- acknowledgements --- */
 
-static void count_enforcer(board_site *site, const board_agent *a) {
+static void count_enforcer(const tt_board *b, board_site *site, const board_agent *a) {
+    board_standing standing = standing_of(b, a);
     site->concerned++;
-    if (has_version(a, site->epoch, site->version))
+    if (standing != BOARD_OURS) {
+        if (!site->strayed || standing == BOARD_FOREIGN) site->strayed = a;
+        site->foreign += standing == BOARD_FOREIGN;
+        site->lost += standing == BOARD_LOST;
+    } else if (has_version(a, site->epoch, site->version))
         site->enforcing++;
     else if (a->refused && !site->refuser)
         site->refuser = a;
@@ -351,16 +378,16 @@ static bool calls_before(const board_agent *a, size_t call) {
     return false;
 }
 
-static void count_agent(const board_agent *a) {
+static void count_agent(const tt_board *b, const board_agent *a) {
     board_site *own = a->site, *whole = a->site->dc[0] ? site_in(a->site->service, TT_SV("")) : NULL;
     bool counted_own = binds_agents(own), counted_whole = whole && binds_agents(whole);
-    if (counted_own) count_enforcer(own, a);
-    if (counted_whole) count_enforcer(whole, a);
+    if (counted_own) count_enforcer(b, own, a);
+    if (counted_whole) count_enforcer(b, whole, a);
     for (size_t i = 0; i < a->n_calls; i++) {
         if (calls_before(a, i)) continue;
         for (size_t k = 0; k < a->calls[i]->n_sites; k++) {
             board_site *site = a->calls[i]->sites[k];
-            if (binds_callers(site) && !(counted_own && site == own) && !(counted_whole && site == whole)) count_enforcer(site, a);
+            if (binds_callers(site) && !(counted_own && site == own) && !(counted_whole && site == whole)) count_enforcer(b, site, a);
         }
     }
 }
@@ -387,6 +414,57 @@ static void write_ack(tt_board *b, const board_site *site) {
     b->ack_reasons[b->n_acks++] = reason;
 }
 
+static void write_drift(tt_board *b, const board_site *site, const board_agent *a, bool foreign, double share) {
+    size_t cap = b->cap_drifts;
+    if (!board_grow((void **)&b->drifts, &b->cap_drifts, b->n_drifts + 1, sizeof *b->drifts)) return;
+    if (cap != b->cap_drifts) {
+        char(*texts)[BOARD_DRIFT_TEXT] = realloc(b->drift_texts, b->cap_drifts * sizeof *texts);
+        if (!texts) {
+            b->cap_drifts = cap;
+            return;
+        }
+        b->drift_texts = texts;
+    }
+    tt_drift *d = &b->drifts[b->n_drifts];
+    char *text = b->drift_texts[b->n_drifts++];
+    *d = (tt_drift){.foreign = foreign, .share = share};
+    snprintf(d->target.service, sizeof d->target.service, "%s", site->service->name);
+    snprintf(d->target.dc, sizeof d->target.dc, "%s", site->dc);
+    if (a->standing == BOARD_OURS)
+        snprintf(text, BOARD_DRIFT_TEXT, "%.80s names epoch %llu, version %llu: newer than anything told here", a->instance, (unsigned long long)a->epoch,
+                 (unsigned long long)a->version);
+    else
+        snprintf(text, BOARD_DRIFT_TEXT, "%.80s: %.110s", a->instance, a->found ? a->found : foreign ? "somebody else's decisions" : "nothing is in force");
+}
+
+/* Of what is in force: whoever it concerns and who has something else. An agent that has somebody else's where nothing of ours is in force stands for
+ * its own site. */
+static void find_drifts(tt_board *b) {
+    b->n_drifts = 0;
+    for (size_t i = 0; i < b->n_sites; i++) {
+        const board_site *s = b->sites[i];
+        if (!s->decided || !s->concerned || !(s->foreign || (s->lost && s->json))) continue;
+        write_drift(b, s, s->strayed, s->foreign > 0, (double)(s->foreign ? s->foreign : s->lost) / (double)s->concerned);
+    }
+    for (size_t i = 0; i < b->n_agents; i++) {
+        const board_agent *a = b->agents[i];
+        if (standing_of(b, a) != BOARD_FOREIGN || binds_agents(a->site)) continue;
+        bool told = false;
+        for (size_t k = 0; k < b->n_drifts && !told; k++)
+            told = strcmp(b->drifts[k].target.service, a->site->service->name) == 0 && strcmp(b->drifts[k].target.dc, a->site->dc) == 0;
+        if (!told) write_drift(b, a->site, a, true, 1.0 / (double)(a->site->n_agents ? a->site->n_agents : 1));
+    }
+    for (size_t i = 0; i < b->n_drifts; i++) b->drifts[i].what = tt_sv_of(b->drift_texts[i]); /* they have stopped moving */
+}
+
+size_t tt_board_drifts(tt_board *b, const tt_drift **ret) {
+    pthread_mutex_lock(&b->lock);
+    *ret = b->drifts;
+    size_t n = b->n_drifts;
+    pthread_mutex_unlock(&b->lock);
+    return n;
+}
+
 size_t tt_board_acks(tt_board *b, tt_time now, const tt_ack **ret) {
     pthread_mutex_lock(&b->lock);
     drop_silent(b, now);
@@ -395,12 +473,13 @@ size_t tt_board_acks(tt_board *b, tt_time now, const tt_ack **ret) {
     if (b->acks_stale) {
         drop_acks(b);
         for (size_t i = 0; i < b->n_sites; i++) {
-            b->sites[i]->concerned = b->sites[i]->enforcing = 0;
-            b->sites[i]->refuser = NULL;
+            b->sites[i]->concerned = b->sites[i]->enforcing = b->sites[i]->lost = b->sites[i]->foreign = 0;
+            b->sites[i]->refuser = b->sites[i]->strayed = NULL;
         }
-        for (size_t i = 0; i < b->n_agents; i++) count_agent(b->agents[i]);
+        for (size_t i = 0; i < b->n_agents; i++) count_agent(b, b->agents[i]);
         for (size_t i = 0; i < b->n_sites; i++)
             if (b->sites[i]->decided && b->sites[i]->concerned) write_ack(b, b->sites[i]);
+        find_drifts(b);
         b->acks_stale = false;
     }
     *ret = b->acks;

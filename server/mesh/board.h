@@ -39,6 +39,9 @@ bool tt_board_report(tt_board *b, tt_sv json, tt_time now, tt_err *err);
 /* Agents not heard of for 10 s are dropped here. Writes what each target's agents enforce: views live until the next call. A target that
  * concerns no connected agent has no entry. Main loop only. */
 size_t tt_board_acks(tt_board *b, tt_time now, const tt_ack **ret);
+/* Where agents do not have what was decided, by their own word or by the version they name: somebody else's, or nothing. As of the last
+ * tt_board_acks, which finds them; views live until its next call. Main loop only. */
+size_t tt_board_drifts(tt_board *b, const tt_drift **ret);
 /* The figures `reports:` names, summed or merged over the agents of a service and dc, as measurements for every signal of `rules` that asks for
  * one: latest complete second. Views live until the next call. Main loop only. */
 size_t tt_board_measurements(tt_board *b, const tt_rules *rules, tt_time now, const tt_measurement **ret);

@@ -7,7 +7,7 @@
 
 #include "mesh/board.h"
 
-enum { SERVICES_MAX = 8192, SITES_PER_SERVICE_MAX = 64, AGENTS_MAX = 100000, PRIORITIES_MAX = 64, REPORT_PRIORITIES_MAX = 8, CALLS_MAX = 32 };
+enum { SERVICES_MAX = 8192, SITES_PER_SERVICE_MAX = 64, AGENTS_MAX = 100000, PRIORITIES_MAX = 64, REPORT_PRIORITIES_MAX = 8, CALLS_MAX = 32, BOARD_DRIFT_TEXT = 200 };
 
 /* Chained hash; the links live in what is hashed. */
 typedef struct hash_node {
@@ -40,7 +40,8 @@ typedef struct {
     tt_time announced_at;
     uint64_t priorities_seen; /* bits: by index in tt_board.priorities */
     /* scratch of tt_board_acks */
-    uint32_t concerned, enforcing;
+    uint32_t concerned, enforcing, lost, foreign;
+    const board_agent *strayed; /* one that lost it, or has another's */
     const board_agent *refuser;
 } board_site;
 
@@ -65,6 +66,9 @@ typedef struct {
     double completed, utilization, queued, inflight, mean_ms, p50_ms, p99_ms; /* NAN: not reported */
 } board_report;
 
+/* What an agent says of the decisions it has: they are in force; they are not, nothing is; somebody else's are. */
+typedef enum { BOARD_OURS, BOARD_LOST, BOARD_FOREIGN } board_standing;
+
 struct board_agent {
     hash_node node;
     board_agent *next_in_site, *prev_in_site;
@@ -74,6 +78,8 @@ struct board_agent {
     size_t n_calls;
     board_service **calls;
     uint64_t epoch, version;
+    board_standing standing;
+    char *found; /* what it has instead of ours; NULL: not told */
     uint32_t waiting, told; /* queries waiting now; number of instances last told, 0: none yet */
     tt_time heard;
     board_report *report; /* NULL: none yet */
@@ -97,6 +103,10 @@ struct tt_board {
     size_t n_acks, cap_acks;
     tt_ack *acks;
     char **ack_reasons; /* cap_acks */
+    uint64_t newest;    /* version that was ever told */
+    size_t n_drifts, cap_drifts;
+    tt_drift *drifts;
+    char (*drift_texts)[BOARD_DRIFT_TEXT]; /* cap_drifts */
     size_t n_measurements, cap_measurements;
     tt_measurement *measurements;
 };
@@ -111,6 +121,7 @@ void board_agent_free(tt_board *b, board_agent *a);
 void board_tables_free(tt_board *b);
 /* Takes note of what the agent enforces. */
 void board_agent_enforces(tt_board *b, board_agent *a, uint64_t epoch, uint64_t version, tt_sv refused);
+void board_agent_stands(tt_board *b, board_agent *a, board_standing standing, tt_sv found);
 bool board_grow(void **array, size_t *cap, size_t need, size_t each);
 
 #endif

@@ -113,9 +113,27 @@ static int priority_index(tt_board *b, tt_sv name) {
     return (int)b->n_priorities++;
 }
 
+/* What an agent says of itself and of its decisions. */
+typedef struct {
+    tt_sv refused, library, in_force, found;
+    board_standing standing;
+} said;
+
+static bool read_standing(said *s, tt_err *err) {
+    static const char *const names[] = {"ours", "none", "other"};
+    s->standing = BOARD_OURS; /* an agent that says nothing of it is taken at its version */
+    if (!s->in_force.n) return true;
+    for (size_t i = 0; i < TT_COUNT(names); i++)
+        if (tt_sv_eq(s->in_force, tt_sv_of(names[i]))) {
+            s->standing = (board_standing)i;
+            return true;
+        }
+    return tt_fail(err, TT_EVALUE, "/in_force must be ours, other or none: whose decisions are enforced");
+}
+
 /* Under the lock. Everything that can fail is done before anything of the agent is changed. */
-static bool keep(tt_board *b, const tt_board_query *who, tt_sv refused, tt_sv library, board_report *report, const named_rates by[], tt_time now,
-                 tt_err *err) {
+static bool keep(tt_board *b, const tt_board_query *who, const said *say, board_report *report, const named_rates by[], tt_time now, tt_err *err) {
+    tt_sv library = say->library;
     uint64_t seen = 0;
     for (uint32_t i = 0; i < report->n; i++) {
         int index = priority_index(b, by[i].name);
@@ -141,7 +159,8 @@ static bool keep(tt_board *b, const tt_board_query *who, tt_sv refused, tt_sv li
     a->report = kept;
     a->heard = now;
     a->site->priorities_seen |= seen;
-    board_agent_enforces(b, a, who->epoch, who->version, refused);
+    board_agent_enforces(b, a, who->epoch, who->version, say->refused);
+    board_agent_stands(b, a, say->standing, say->found);
     return true;
 }
 
@@ -154,17 +173,18 @@ bool tt_board_report(tt_board *b, tt_sv json, tt_time now, tt_err *err) {
         return false;
     }
     tt_board_query who = {0};
-    tt_sv refused = {0}, library = {0};
+    said say = {0};
     board_report report;
     named_rates by[REPORT_PRIORITIES_MAX];
     bool ok = json_is_object(root) || tt_fail(err, TT_EVALUE, "a load report is a JSON object");
     ok = ok && read_text(root, "service", true, TT_NAME_MAX - 1, &who.service, err) && read_text(root, "dc", false, TT_NAME_MAX - 1, &who.dc, err) &&
-         read_text(root, "instance", true, TT_NAME_MAX - 1, &who.instance, err) && read_text(root, "refused", false, 400, &refused, err) &&
-         read_text(root, "library", false, 64, &library, err) && read_version(root, "epoch", &who.epoch, err) &&
+         read_text(root, "instance", true, TT_NAME_MAX - 1, &who.instance, err) && read_text(root, "refused", false, 400, &say.refused, err) &&
+         read_text(root, "library", false, 64, &say.library, err) && read_text(root, "in_force", false, 16, &say.in_force, err) &&
+         read_text(root, "found", false, 400, &say.found, err) && read_standing(&say, err) && read_version(root, "epoch", &who.epoch, err) &&
          read_version(root, "version", &who.version, err) && read_report(root, &report, by, err);
     if (ok) {
         pthread_mutex_lock(&b->lock);
-        ok = keep(b, &who, refused, library, &report, by, now, err);
+        ok = keep(b, &who, &say, &report, by, now, err);
         pthread_mutex_unlock(&b->lock);
     }
     json_decref(root);

@@ -150,6 +150,7 @@ void board_agent_free(tt_board *b, board_agent *a) {
     free(a->instance);
     free(a->library);
     free(a->refused);
+    free(a->found);
     free(a->calls);
     free(a->report);
     free(a);

@@ -266,6 +266,74 @@ static void get_acks(record_cursor *c, record_tables *t, record_room *room, tt_o
     obs->acks = room->acks;
 }
 
+static void put_target(tt_buf *b, const tt_target *t) {
+    record_put_text(b, tt_sv_of(t->service));
+    record_put_text(b, tt_sv_of(t->dc));
+    record_put_text(b, tt_sv_of(t->instance));
+}
+
+static tt_target get_target(record_cursor *c) {
+    tt_target t = {{0}, {0}, {0}};
+    get_fixed(c, t.service, sizeof t.service);
+    get_fixed(c, t.dc, sizeof t.dc);
+    get_fixed(c, t.instance, sizeof t.instance);
+    return t;
+}
+
+static void put_pin(tt_buf *b, const tt_pin_spec *p) {
+    put_target(b, &p->target);
+    record_put_u8(b, p->kind);
+    record_put_text(b, tt_sv_of(p->name));
+    record_put_bytes(b, record_bits(p->value), 8);
+    record_put_uv(b, p->n_dcs);
+    for (uint32_t i = 0; i < p->n_dcs; i++) {
+        record_put_text(b, tt_sv_of(p->dcs[i]));
+        record_put_bytes(b, record_bits(p->shares[i]), 8);
+    }
+    record_put_iv(b, p->for_ns);
+}
+
+static void get_pin(record_cursor *c, tt_pin_spec *p) {
+    p->target = get_target(c);
+    p->kind = (tt_act_kind)record_get_u8(c);
+    if (!tt_pin_kind_name(p->kind)) record_bad(c, "a pin is of no kind");
+    get_fixed(c, p->name, sizeof p->name);
+    p->value = record_double(record_get_bytes(c, 8));
+    p->n_dcs = (uint32_t)record_get_count(c, TT_DECISION_DCS_MAX);
+    for (uint32_t i = 0; i < p->n_dcs && !c->why; i++) {
+        get_fixed(c, p->dcs[i], sizeof p->dcs[i]);
+        p->shares[i] = record_double(record_get_bytes(c, 8));
+    }
+    p->for_ns = within(c, record_get_iv(c), span_max_ns, "a pin's span is out of range");
+}
+
+static void put_drifts(tt_buf *b, const tt_observations *obs) {
+    record_put_uv(b, obs->n_drifts);
+    for (size_t i = 0; i < obs->n_drifts; i++) {
+        const tt_drift *d = &obs->drifts[i];
+        put_target(b, &d->target);
+        record_put_u8(b, d->foreign);
+        record_put_bytes(b, record_bits(d->share), 8);
+        record_put_text(b, d->what);
+    }
+}
+
+static void get_drifts(record_cursor *c, record_room *room, tt_observations *obs) {
+    size_t n = record_get_count(c, TT_RECORD_LIST_MAX);
+    for (size_t i = 0; i < n && !c->why; i++) {
+        if (!record_grow((void **)&room->drifts, &room->cap_drifts, i + 1, sizeof *room->drifts)) {
+            record_bad(c, "memory is out");
+            break;
+        }
+        const tt_target target = get_target(c);
+        const bool foreign = record_get_u8(c) != 0;
+        const double share = record_double(record_get_bytes(c, 8));
+        room->drifts[i] = (tt_drift){target, foreign, share, record_get_text(c)};
+    }
+    obs->n_drifts = c->why ? 0 : n;
+    obs->drifts = room->drifts;
+}
+
 static void put_commands(tt_buf *b, const tt_observations *obs) {
     record_put_uv(b, obs->n_commands);
     for (size_t i = 0; i < obs->n_commands; i++) {
@@ -274,6 +342,7 @@ static void put_commands(tt_buf *b, const tt_observations *obs) {
         record_put_text(b, tt_sv_of(c->loop));
         record_put_text(b, c->actor);
         record_put_text(b, c->reason);
+        if (c->kind == TT_CMD_PIN) put_pin(b, &c->pin);
         if (c->kind != TT_CMD_LOAD_TEST) continue;
         record_put_text(b, tt_sv_of(c->test.service));
         record_put_text(b, tt_sv_of(c->test.dc));
@@ -299,13 +368,14 @@ static void get_commands(record_cursor *c, record_room *room, tt_observations *o
             break;
         }
         const tt_command_kind kind = (tt_command_kind)record_get_u8(c);
-        if (kind > TT_CMD_LOAD_TEST_ABORT) record_bad(c, "a command's kind is none");
+        if (kind > TT_CMD_UNPIN) record_bad(c, "a command's kind is none");
         tt_command *cmd = &room->commands[i];
-        *cmd = (tt_command){kind, {0}, {NULL, 0}, {NULL, 0}, {{0}, {0}, 0, 0, 0}};
+        *cmd = (tt_command){kind, {0}, {NULL, 0}, {NULL, 0}, {{0}, {0}, 0, 0, 0}, {{{0}, {0}, {0}}, TT_ACT_LIMIT, {0}, 0, 0, {{0}}, {0}, 0}};
         get_fixed(c, cmd->loop, sizeof cmd->loop);
         cmd->actor = record_get_text(c);
         cmd->reason = record_get_text(c);
         if (kind == TT_CMD_LOAD_TEST) get_load_test(c, &cmd->test);
+        if (kind == TT_CMD_PIN) get_pin(c, &cmd->pin);
     }
     obs->n_commands = c->why ? 0 : n;
     obs->commands = room->commands;
@@ -448,7 +518,7 @@ bool record_put_timing(tt_buf *b, int64_t scrape_ns, int64_t ingest_ns, int64_t 
 
 bool record_put_tick(tt_buf *b, record_tables *t, uint64_t number, const tt_observations *obs, const tt_outcome *out) {
     size_t at = begin(b, WIRE_TICK);
-    bool lists = obs->n_polls <= TT_RECORD_LIST_MAX && obs->n_alerts <= TT_RECORD_LIST_MAX && obs->n_commands <= TT_RECORD_LIST_MAX &&
+    bool lists = obs->n_polls <= TT_RECORD_LIST_MAX && obs->n_alerts <= TT_RECORD_LIST_MAX && obs->n_commands <= TT_RECORD_LIST_MAX && obs->n_drifts <= TT_RECORD_LIST_MAX &&
                  out->n_decisions <= TT_RECORD_LIST_MAX && out->n_events <= TT_RECORD_LIST_MAX;
     record_put_iv(b, record_minus((int64_t)number, (int64_t)t->tick));
     record_put_iv(b, record_minus(obs->now.ns, t->now.ns));
@@ -462,6 +532,7 @@ bool record_put_tick(tt_buf *b, record_tables *t, uint64_t number, const tt_obse
     }
     put_alerts(b, obs);
     put_commands(b, obs);
+    put_drifts(b, obs);
     put_calendar(b, &obs->local);
     put_calendar(b, &obs->utc);
     tt_buf text;
@@ -489,12 +560,13 @@ static void get_tick(record_cursor *c, record_tables *t, record_room *room, tt_r
     t->now.ns = within(c, record_plus(t->now.ns, record_get_iv(c)), time_max, "a tick's time is out of range");
     t->wall.ms = within(c, record_plus(t->wall.ms, record_get_iv(c)), time_max / 1000000, "a tick's clock is out of range");
     /* The lists follow; a kind of observation that is not among them would be missed here. */
-    tt_observations obs = {t->now, t->wall, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, {false, 0, 0}, {false, 0, 0}};
+    tt_observations obs = {t->now, t->wall, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, {false, 0, 0}, {false, 0, 0}};
     get_polls(c, t, room, &obs);
     get_measurements(c, t, room, &obs);
     get_acks(c, t, room, &obs);
     get_alerts(c, room, &obs);
     get_commands(c, room, &obs);
+    get_drifts(c, room, &obs);
     obs.local = get_calendar(c);
     obs.utc = get_calendar(c);
     const size_t n_decisions = get_texts(c, &room->decisions, &room->cap_decisions), n_events = get_texts(c, &room->events, &room->cap_events);
@@ -535,6 +607,7 @@ void record_room_free(record_room *r) {
     free(r->alerts);
     free(r->acks);
     free(r->commands);
+    free(r->drifts);
     free(r->decisions);
     free(r->events);
     free(r->rules);

@@ -92,12 +92,13 @@ bool record_put_close(tt_buf *out, tt_sv why);
 
 /* What the reader decodes into, reused from record to record. */
 typedef struct {
-    size_t cap_polls, cap_measurements, cap_alerts, cap_acks, cap_commands, cap_decisions, cap_events, cap_rules;
+    size_t cap_polls, cap_measurements, cap_alerts, cap_acks, cap_commands, cap_drifts, cap_decisions, cap_events, cap_rules;
     tt_poll *polls;
     tt_measurement *measurements;
     tt_alert *alerts;
     tt_ack *acks;
     tt_command *commands;
+    tt_drift *drifts;
     tt_sv *decisions, *events;
     tt_rules_text *rules;
 } record_room;

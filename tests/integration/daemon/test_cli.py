@@ -54,7 +54,7 @@ class Usage(unittest.TestCase):
             (['loops', 'watch', '--server', nobody], 6, '', f'no daemon at {nobody}'),
             (['freeze', '--server', nobody, '--reason', 'x'], 6, '', 'no daemon'),
         ]
-        for command in ('serve', 'check', 'rehearse', 'backtest', 'capacity', 'loops', 'approve', 'freeze', 'resume', 'version'):
+        for command in ('serve', 'check', 'rehearse', 'backtest', 'capacity', 'loops', 'approve', 'freeze', 'resume', 'pin', 'pins', 'unpin', 'version'):
             cases.append(([command, '--help'], 0, f'usage: trimtab {command}', ''))
             cases.append(([command, '--nothing-like-it'], 2, '', 'there is no option --nothing-like-it'))
         for args, code, out, err in cases:

@@ -175,6 +175,26 @@ static void reports_load(void **state) {
     stop(a);
 }
 
+/* Somebody else in the process puts a set of his own in force, or takes ours away. */
+static void tells_whose_decisions_are_enforced(void **state) {
+    (void)state;
+    tt_agent *a = start();
+    assert_true(like_saw_report_with(service, "\"in_force\":null,\"found\":null", NULL, 0)); /* nothing was taken yet */
+    like_answer(service, 200, SET(3, 7, 1, DEGRADE(7, 2)));
+    EVENTUALLY(level() == 2);
+    assert_true(like_saw_report_with(service, "\"in_force\":\"ours\",\"found\":null", NULL, 0));
+    const tt_dp_action degrade = {.kind = TT_DP_DEGRADE, .name = "recs", .value = 1};
+    const tt_dp_decision rival = {.service = "checkout", .dc = "dc-a", .version = 90, .expire_after_ms = -1, .actions = &degrade, .n_actions = 1};
+    assert_true(tt_dp_apply(dp, &rival, 1, 9, 0, 0));
+    assert_true(like_saw_report_with(service, "\"in_force\":\"other\",\"found\":\"1 action of epoch 9, version 90, applied by the process itself\"", NULL, 0));
+    assert_true(tt_dp_apply(dp, NULL, 0, 9, 0, 0));
+    assert_true(like_saw_report_with(service, "\"in_force\":\"none\",\"found\":\"nothing: the process itself took it away\"", NULL, 0));
+    like_answer(service, 200, SET(9, 8, 1, DEGRADE(8, 2))); /* told again, by one that may */
+    EVENTUALLY(level() == 2);
+    assert_true(like_saw_report_with(service, "\"in_force\":\"ours\",\"found\":null", NULL, 0));
+    stop(a);
+}
+
 static void a_waiting_query_delays_no_report(void **state) {
     (void)state;
     tt_agent *a = start();
@@ -511,6 +531,7 @@ int main(void) {
         TEST(applies_what_it_is_told),
         TEST(divides_the_cap),
         TEST(reports_load),
+        TEST(tells_whose_decisions_are_enforced),
         TEST(a_waiting_query_delays_no_report),
         TEST(an_older_epoch_is_refused),
         TEST(bad_answers_change_nothing),

@@ -33,7 +33,7 @@ static double number(const json_t *o, const char *key) {
 }
 
 static json_t *report(agent_meter *m, int64_t now_ns) {
-    char *text = agent_meter_report(m, 3, 1043, NULL, now_ns);
+    char *text = agent_meter_report(m, &(agent_standing){.epoch = 3, .version = 1043, .in_force = "ours"}, now_ns);
     assert_non_null(text);
     json_t *o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(o);
@@ -89,9 +89,10 @@ static void tells_the_span(void **state) {
     tt_dp_options no_workers = {.size = sizeof no_workers, .service = "checkout"};
     dp = tt_dp_new(&no_workers);
     agent_meter_start(&m, dp, "i", now);
-    char *text = agent_meter_report(&m, 0, 0, "a \"quoted\" why", now + second_ns);
+    char *text = agent_meter_report(&m, &(agent_standing){.refused = "a \"quoted\" why", .in_force = "other", .found = "3 actions"}, now + second_ns);
     assert_non_null(strstr(text, "\"utilization\":null"));
     assert_non_null(strstr(text, "\"refused\":\"a \\\"quoted\\\" why\""));
+    assert_non_null(strstr(text, "\"in_force\":\"other\",\"found\":\"3 actions\""));
     free(text);
     tt_dp_free(dp);
 }

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,13 +178,14 @@ static void acknowledgements(void **state) {
     heard(b, ask("checkout", "dc-a", "i2", 9, NULL), 1);
     heard(b, ask("checkout", "dc-b", "i3", 0, NULL), 1); /* elsewhere: not counted */
     heard(b, ask("front", "dc-a", "f1", 10, "checkout"), 1);
-    heard(b, ask("front", "dc-b", "f2", 13, "checkout"), 1);
+    heard(b, ask("front", "dc-b", "f2", 9, "checkout"), 1);
     const tt_ack *a = ack_of(b, "checkout", "dc-a", 1);
     assert_non_null(a);
     assert_float_equal(a->share, 0.5, 1e-9);
     assert_int_equal(a->version, 10);
     /* weights are enforced by who calls */
     publish(b, "checkout", "", 12, "weights:dc-a", 1);
+    heard(b, ask("front", "dc-b", "f2", 12, "checkout"), 1);
     a = ack_of(b, "checkout", "", 1);
     assert_non_null(a);
     assert_float_equal(a->share, 0.5, 1e-9);
@@ -192,6 +194,7 @@ static void acknowledgements(void **state) {
     assert_float_equal(a->share, 1, 1e-9);
     /* limit and ejection together: both */
     publish(b, "checkout", "dc-a", 13, "limit,eject:i9", 2);
+    heard(b, ask("front", "dc-b", "f2", 13, "checkout"), 2);
     a = ack_of(b, "checkout", "dc-a", 2);
     assert_float_equal(a->share, 0.25, 1e-9); /* f2 of i1, i2, f1, f2 */
     /* a withdrawal concerns those who enforced what it withdraws */
@@ -301,12 +304,83 @@ static void sharers_learn_their_number(void **state) {
     tt_board_free(b);
 }
 
+/* ---- what the mesh has that nobody here decided ---- */
+
+static bool report(tt_board *b, const char *instance, unsigned epoch, unsigned version, const char *more) {
+    char text[512];
+    tt_err err = {0};
+    snprintf(text, sizeof text, "{\"service\":\"checkout\",\"dc\":\"dc-a\",\"instance\":\"%s\",\"span_ms\":1000,\"epoch\":%u,\"version\":%u%s}", instance, epoch,
+             version, more);
+    return tt_board_report(b, tt_sv_of(text), at(1), &err);
+}
+
+static void drift_is_found_in_what_agents_say(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        unsigned epoch, version;
+        const char *more;
+        int drifts; /* of checkout in dc-a */
+        bool foreign;
+        double share, acked;
+        const char *what;
+    } rows[] = {
+        {"all is well", 3, 10, ",\"in_force\":\"ours\"", 0, false, 0, 1, NULL},
+        {"an agent that says nothing of it", 3, 10, "", 0, false, 0, 1, NULL},
+        {"behind is not adrift", 3, 9, ",\"in_force\":\"ours\"", 0, false, 0, 0.5, NULL},
+        {"an epoch from before a restart neither", 2, 500, ",\"in_force\":\"ours\"", 0, false, 0, 0.5, NULL},
+        {"lost", 3, 10, ",\"in_force\":\"none\"", 1, false, 0.5, 0.5, "i2: nothing is in force"},
+        {"overwritten in the process", 3, 10, ",\"in_force\":\"other\",\"found\":\"2 actions\"", 1, true, 0.5, 0.5, "i2: 2 actions"},
+        {"an epoch nobody here had", 4, 1, ",\"in_force\":\"ours\"", 1, true, 0.5, 0.5, "i2 names epoch 4, version 1: newer than anything told here"},
+        {"a version nobody here told", 3, 11, "", 1, true, 0.5, 0.5, "i2 names epoch 3, version 11"},
+    };
+    for (size_t i = 0; i < TT_COUNT(rows); i++) {
+        tt_board *b = tt_board_new(3);
+        const tt_drift *d;
+        publish(b, "checkout", "dc-a", 10, "limit", 0);
+        assert_true(report(b, "i1", 3, 10, ",\"in_force\":\"ours\""));
+        assert_true(report(b, "i2", rows[i].epoch, rows[i].version, rows[i].more));
+        const tt_ack *a = ack_of(b, "checkout", "dc-a", 1);
+        assert_non_null(a);
+        if (fabs(a->share - rows[i].acked) > 1e-9) fail_msg("%s: acknowledged by %g", rows[i].name, a->share);
+        size_t n = tt_board_drifts(b, &d);
+        if ((int)n != rows[i].drifts) fail_msg("%s: %zu drifts", rows[i].name, n);
+        if (n && (d->foreign != rows[i].foreign || fabs(d->share - rows[i].share) > 1e-9 || strcmp(d->target.service, "checkout") != 0 ||
+                  strcmp(d->target.dc, "dc-a") != 0 || !strstr(d->what.p, rows[i].what)))
+            fail_msg("%s: foreign %d, share %g, %s", rows[i].name, d->foreign, d->share, d->what.p);
+        /* And it is over when it is well again. */
+        assert_true(report(b, "i2", 3, 10, ",\"in_force\":\"ours\""));
+        (void)ack_of(b, "checkout", "dc-a", 2);
+        assert_int_equal(tt_board_drifts(b, &d), 0);
+        tt_board_free(b);
+    }
+}
+
+/* Somebody else's, where nothing of ours is in force; and nothing to lose where nothing was. */
+static void drift_without_a_decision(void **state) {
+    (void)state;
+    tt_board *b = tt_board_new(3);
+    const tt_drift *d;
+    tt_board_publish(b, NULL, 0, at(0));
+    assert_true(report(b, "i1", 3, 0, ",\"in_force\":\"none\""));
+    (void)ack_of(b, "checkout", "dc-a", 1);
+    assert_int_equal(tt_board_drifts(b, &d), 0);
+    assert_true(report(b, "i1", 3, 0, ",\"in_force\":\"other\""));
+    (void)ack_of(b, "checkout", "dc-a", 1);
+    assert_int_equal(tt_board_drifts(b, &d), 1);
+    assert_true(d->foreign && strcmp(d->target.service, "checkout") == 0 && d->share == 1);
+    assert_false(report(b, "i1", 3, 0, ",\"in_force\":\"mine\""));
+    tt_board_free(b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(concerns),
         cmocka_unit_test(opens_at_first_publish),
         cmocka_unit_test(refuses_what_is_older),
         cmocka_unit_test(acknowledgements),
+        cmocka_unit_test(drift_is_found_in_what_agents_say),
+        cmocka_unit_test(drift_without_a_decision),
         cmocka_unit_test(refusal_is_told),
         cmocka_unit_test(agents_come_and_go),
         cmocka_unit_test(sharers_learn_their_number),

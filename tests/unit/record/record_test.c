@@ -158,7 +158,18 @@ static void the_rest_comes_back(void **state) {
     tt_command commands[] = {
         {.kind = TT_CMD_ABORT, .loop = "01J9ZC8Q6W3V2K5M7N8P9Q0R1S", .actor = TT_SV("op"), .reason = TT_SV("because")},
         {.kind = TT_CMD_UNFREEZE},
-        {.kind = TT_CMD_LOAD_TEST, .test = {.service = "checkout", .dc = "dc-a", .step = 0.05, .max = 1.0 / 3, .hold_ns = TT_SECONDS(30)}}};
+        {.kind = TT_CMD_LOAD_TEST, .test = {.service = "checkout", .dc = "dc-a", .step = 0.05, .max = 1.0 / 3, .hold_ns = TT_SECONDS(30)}},
+                              {.kind = TT_CMD_PIN,
+                               .loop = "01J9ZC8Q6W3V2K5M7N8P9Q0R1P",
+                               .pin = {.target = {"checkout", "", ""},
+                                       .kind = TT_ACT_WEIGHTS,
+                                       .n_dcs = 2,
+                                       .dcs = {"dc-a", "dc-b"},
+                                       .shares = {0.3, 0.7},
+                                       .for_ns = TT_SECONDS(60)}},
+                              {.kind = TT_CMD_PIN, .pin = {.target = {"checkout", "dc-a", ""}, .kind = TT_ACT_DROP, .name = "batch", .value = (double)NAN, .for_ns = 5}},
+                              {.kind = TT_CMD_UNPIN, .loop = "01J9ZC8Q6W3V2K5M7N8P9Q0R1P"}};
+    tt_drift drifts[] = {{.target = {"checkout", "dc-a", ""}, .foreign = true, .share = 0.25, .what = TT_SV("10.0.0.9: 3 actions")}};
     static tt_decision decision = {.target = {"checkout", "dc-a", ""}, .epoch = 7, .version = 1042, .expire_after_ms = -1};
     static tt_event event = {.kind = "page", .reason = "a \"reason\"", .detail = "{\"a\":1}"};
     tt_observations obs = {.now = {10},
@@ -169,8 +180,10 @@ static void the_rest_comes_back(void **state) {
                            .alerts = alerts,
                            .n_acks = 1,
                            .acks = acks,
-                           .n_commands = 3,
+                           .n_commands = 6,
                            .commands = commands,
+                           .n_drifts = 1,
+                           .drifts = drifts,
                            .local = {true, 20780, 1439},
                            .utc = {true, -1, 7}};
     tt_outcome out = {1, &decision, 1, &event};
@@ -179,7 +192,7 @@ static void the_rest_comes_back(void **state) {
     tt_recorder_commit(r, 812, 5, hash);
     tt_recorder_rules(r, &rules, 12);
     tt_recorder_timing(r, 1, 2, 3);
-    obs.n_alerts = obs.n_commands = obs.n_polls = 0;
+    obs.n_alerts = obs.n_commands = obs.n_polls = obs.n_drifts = 0;
     tt_recorder_tick(r, &obs, &nothing); /* the same acknowledgements */
     obs.n_acks = 0;
     tt_recorder_tick(r, &obs, &nothing);
@@ -247,11 +260,19 @@ static void the_rest_comes_back(void **state) {
             assert_string_equal(x.tick.obs.alerts[0].key, "fingerprint");
             assert_true(tt_sv_eq(x.tick.obs.alerts[0].name, alerts[0].name) && tt_sv_eq(x.tick.obs.alerts[0].labels[0].value, TT_SV("dc-a")) &&
                         x.tick.obs.alerts[0].firing);
-            assert_int_equal(x.tick.obs.n_commands, 3);
+            assert_int_equal(x.tick.obs.n_commands, 6);
             assert_memory_equal(&x.tick.obs.commands[2].test, &commands[2].test, sizeof commands[2].test);
             assert_string_equal(x.tick.obs.commands[0].loop, commands[0].loop);
             assert_true(tt_sv_eq(x.tick.obs.commands[0].actor, TT_SV("op")) && tt_sv_eq(x.tick.obs.commands[0].reason, TT_SV("because")));
             assert_int_equal(x.tick.obs.commands[1].kind, TT_CMD_UNFREEZE);
+            const tt_pin_spec *weights = &x.tick.obs.commands[3].pin, *drop = &x.tick.obs.commands[4].pin;
+            assert_memory_equal(weights, &commands[3].pin, sizeof *weights);
+            assert_true(drop->kind == TT_ACT_DROP && isnan(drop->value) && drop->for_ns == 5 && strcmp(drop->name, "batch") == 0 &&
+                        tt_target_eq(&drop->target, &commands[4].pin.target));
+            assert_string_equal(x.tick.obs.commands[5].loop, commands[5].loop);
+            assert_int_equal(x.tick.obs.n_drifts, 1);
+            assert_true(x.tick.obs.drifts[0].foreign && bits(x.tick.obs.drifts[0].share) == bits(0.25) &&
+                        tt_target_eq(&x.tick.obs.drifts[0].target, &drifts[0].target) && tt_sv_eq(x.tick.obs.drifts[0].what, drifts[0].what));
             assert_true(x.tick.obs.local.known && x.tick.obs.local.day == 20780 && x.tick.obs.local.minute == 1439);
             assert_true(x.tick.obs.utc.known && x.tick.obs.utc.day == -1 && x.tick.obs.utc.minute == 7);
             assert_true(x.tick.n_decisions == 1 && x.tick.n_events == 1);
