@@ -115,7 +115,8 @@ static bool gives_way(const tt_engine *e, const tt_loop *l, const tt_plan *to) {
 static const char *locked_out(const tt_engine *e, const tt_target *t) {
     const tt_loop *l = tt_loop_locked_on(e, t);
     if (!l) return NULL;
-    return l->aborting ? "a person stopped the last loop here: hands off for as long as a lock-out lasts" : "the target is locked out after too many reversals";
+    return l->aborting ? "a person stopped the last loop here: hands off for as long as a lock-out lasts"
+                       : "the target is locked out after too many reversals";
 }
 
 /* ---- the deepest failing service first ---- */
@@ -252,8 +253,8 @@ static bool excluded(tt_engine *e, tt_anomaly *a, const tt_plan_match *m) {
         tt_loop *l = &e->loops[i];
         if (!tt_loop_is_open(l) || !l->plan || !tt_plan_acts(l->plan) || !tt_sv_eq(l->plan->exclusive, m->plan->exclusive)) continue;
         char why[sizeof((tt_not_chosen *)0)->why];
-        snprintf(why, sizeof why, "plan %s acts on %s%s%s, and of the plans that are exclusive: %.*s one acts at a time", l->plan_name, l->target.service,
-                 l->target.dc[0] ? " in " : "", l->target.dc, TT_SV_ARG(m->plan->exclusive));
+        snprintf(why, sizeof why, "plan %s acts on %s%s%s, and of the plans that are exclusive: %.*s one acts at a time", l->plan_name,
+                 l->target.service, l->target.dc[0] ? " in " : "", l->target.dc, TT_SV_ARG(m->plan->exclusive));
         refuse(e, a, m, TT_REFUSED_EXCLUSIVE, l, why);
         return true;
     }
@@ -311,7 +312,8 @@ static bool allowed(tt_engine *e, tt_anomaly *a, const tt_plan_match *m, choice 
     }
     if (in_window(e, a, m) || !believed(e, a->anomaly, c)) return false;
     if (tt_plan_acts(m->plan) && sites->n >= e->rules->guardrails.max_concurrent_loops && !acted_on(sites, site_hash(&m->target))) {
-        snprintf(why, sizeof why, "loops act on %u targets, guardrails.max_concurrent_loops is %u", sites->n, e->rules->guardrails.max_concurrent_loops);
+        snprintf(why, sizeof why, "loops act on %u targets, guardrails.max_concurrent_loops is %u", sites->n,
+                 e->rules->guardrails.max_concurrent_loops);
         refuse(e, a, m, TT_REFUSED_TOO_MANY, NULL, why);
         return false;
     }

@@ -152,6 +152,12 @@ static void leave(tt_engine *e, tt_loop *l, const tt_step *st) {
                 left = false;
                 continue;
             }
+            if (tt_group_held(e, i)) {
+                snprintf(why, sizeof why, "a person, or somebody else, has the weights of %.60s: it is left to them", tt_service_cname(e, i));
+                hold_once(e, l, why);
+                left = false;
+                continue;
+            }
             /* Receivers first: where they don't bear what they have, they get no more, whoever comes next. */
             if (!borne(e, i, s, why, sizeof why)) {
                 if (why[0]) hold_once(e, l, why);
@@ -208,7 +214,7 @@ static void come_back(tt_engine *e, tt_loop *l) {
             const tt_site *s = site_in(e, i, l->target.dc);
             int64_t theta = tt_law_dead_time(e, s), every = l->plan->recover_every_ns > theta ? l->plan->recover_every_ns : theta;
             home = false;
-            if (tt_since(e->now, e->groups[i].commanded_at) < every) continue;
+            if (tt_since(e->now, e->groups[i].commanded_at) < every || tt_group_held(e, i)) continue;
             if (!borne(e, i, NULL, why, sizeof why)) {
                 if (why[0]) hold_once(e, l, why);
                 continue;

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const int64_t push_every_ns = TT_SECONDS(5), over_after_ns = TT_SECONDS(10), forgiven_after_ns = TT_SECONDS(60), forgotten_after_ns = TT_SECONDS(600);
+static const int64_t push_every_ns = TT_SECONDS(5), over_after_ns = TT_SECONDS(10), forgiven_after_ns = TT_SECONDS(60),
+                     forgotten_after_ns = TT_SECONDS(600);
 
 static tt_drift_state *find(tt_engine *e, const tt_target *t) {
     for (uint32_t i = 0; i < e->n_drifts; i++)
@@ -37,10 +38,12 @@ static void begin(tt_engine *e, tt_drift_state *d, const tt_drift *in) {
     d->since = e->now;
     d->foreign = in->foreign;
     if (in->foreign)
-        snprintf(text, sizeof text, "%s of the instances of %s enforce what trimtab did not decide (%.*s): no new step is taken there, and ours is told again", share,
+        snprintf(text, sizeof text,
+                 "%s of the instances of %s enforce what trimtab did not decide (%.*s): no new step is taken there, and ours is told again", share,
                  where, (int)(in->what.n < 200 ? in->what.n : 200), in->what.p ? in->what.p : "");
     else
-        snprintf(text, sizeof text, "%s of the instances of %s have lost what was decided%s%.*s: no new step is taken there, and it is told again every 5s", share,
+        snprintf(text, sizeof text,
+                 "%s of the instances of %s have lost what was decided%s%.*s: no new step is taken there, and it is told again every 5s", share,
                  where, in->what.n ? ", " : "", (int)(in->what.n < 200 ? in->what.n : 200), in->what.p ? in->what.p : "");
     say(e, d, "drift", text);
 }
@@ -49,7 +52,8 @@ static void give_up(tt_engine *e, tt_drift_state *d) {
     char text[400], where[2 * TT_NAME_MAX + 8];
     place(&d->target, where, sizeof where);
     d->yielded = true;
-    snprintf(text, sizeof text, "somebody else keeps writing over what is decided for %s: told %u times again, now it is left to them until they have been still for 1m",
+    snprintf(text, sizeof text,
+             "somebody else keeps writing over what is decided for %s: told %u times again, now it is left to them until they have been still for 1m",
              where, d->overwrites);
     say(e, d, "drift", text);
     say(e, d, "page", text);
@@ -85,7 +89,8 @@ static void told(tt_engine *e, const tt_drift *in) {
 static void disturb(tt_engine *e, const tt_drift_state *d) {
     for (uint32_t i = 0; i < e->n_sites; i++) {
         tt_site *s = &e->sites[i];
-        if (strcmp(d->target.service, tt_service_cname(e, s->service)) != 0 || (d->target.dc[0] && strcmp(d->target.dc, tt_dc_cname(e, s)) != 0)) continue;
+        if (strcmp(d->target.service, tt_service_cname(e, s->service)) != 0 || (d->target.dc[0] && strcmp(d->target.dc, tt_dc_cname(e, s)) != 0))
+            continue;
         tt_site_commanded(e, s, false);
     }
 }
@@ -127,7 +132,8 @@ bool tt_drift_holds(const tt_engine *e, const tt_loop *l, char *buf, size_t size
     const tt_drift_state *d = e->n_drifts ? look_for(e, l->target.service, l->target.dc) : NULL;
     if (!d || !d->on) d = e->n_drifts ? look_for(e, l->target.service, "") : NULL;
     if (!d || !d->on) return false;
-    snprintf(buf, size, d->foreign ? "somebody else writes to %s%s%s" : "%s%s%s has lost what was decided", d->target.service, d->target.dc[0] ? " in " : "", d->target.dc);
+    snprintf(buf, size, d->foreign ? "somebody else writes to %s%s%s" : "%s%s%s has lost what was decided", d->target.service,
+             d->target.dc[0] ? " in " : "", d->target.dc);
     return true;
 }
 
@@ -143,8 +149,8 @@ void tt_drifts_put(const tt_engine *e, tt_buf *b) {
         tt_target_json(&d->target, b);
         tt_buf_printf(b, ",\"kind\":\"%s\",\"what\":", d->foreign ? "foreign" : "lost");
         tt_buf_json_string(b, tt_sv_of(d->what));
-        tt_buf_printf(b, ",\"since_ms\":%lld,\"overwrites\":%u,\"yielded\":%s}", (long long)(e->wall.ms - tt_since(e->now, d->since) / 1000000), d->overwrites,
-                      d->yielded ? "true" : "false");
+        tt_buf_printf(b, ",\"since_ms\":%lld,\"overwrites\":%u,\"yielded\":%s}", (long long)(e->wall.ms - tt_since(e->now, d->since) / 1000000),
+                      d->overwrites, d->yielded ? "true" : "false");
     }
     tt_buf_put(b, TT_SV("]"));
 }

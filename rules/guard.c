@@ -1,5 +1,5 @@
-/* Guardrails that count: the capacity that is taken away over everything a request passes through, how fast it is taken away, whether what looks bad is
- * bad, and the windows in which nothing new is begun. */
+/* Guardrails that count: the capacity that is taken away over everything a request passes through, how fast it is taken away, whether what looks bad
+ * is bad, and the windows in which nothing new is begun. */
 #include "engine_internal.h"
 
 #include <math.h>
@@ -93,7 +93,8 @@ void tt_change_spend(tt_engine *e, tt_group *g, double share) {
 
 typedef enum { SAYS_NOTHING, SAYS_WELL, SAYS_BAD, SAYS_LATER } witness;
 
-/* What callers counted at the site, whatever the signal says that raised the alarm. Only what was counted wholly since it began speaks for the site. */
+/* What callers counted at the site, whatever the signal says that raised the alarm. Only what was counted wholly since it began speaks for the site.
+ */
 static witness counters_of(tt_engine *e, const tt_anomaly *a) {
     char service[TT_NAME_MAX], dc[TT_NAME_MAX];
     tt_copy_text(service, sizeof service, tt_labels_get(&a->labels, TT_SV("service")));
@@ -124,7 +125,8 @@ tt_suspicion tt_sensor_suspect(tt_engine *e, uint32_t anomaly, char why[200]) {
     const tt_guardrails *g = &e->rules->guardrails;
     if (d->kind == TT_ANOMALY_ALERT) return TT_SENSOR_BELIEVED;
     uint32_t all = 0, bad = 0, says[4] = {0};
-    for (uint32_t i = 0; i < e->n_anomalies; i++) bad += e->anomalies[i].used && e->anomalies[i].anomaly == anomaly && e->anomalies[i].state == TT_AN_OPEN;
+    for (uint32_t i = 0; i < e->n_anomalies; i++)
+        bad += e->anomalies[i].used && e->anomalies[i].anomaly == anomaly && e->anomalies[i].state == TT_AN_OPEN;
     if (bad < g->most_bad_share * g->most_bad_min) return TT_SENSOR_BELIEVED; /* whatever the number of all is */
     for (int32_t s = e->series.of_signal[d->signal]; s >= 0; s = e->series.s[s].next_of_signal)
         all += d->kind == TT_ANOMALY_ABSENT || tt_series_quality(e, &e->series.s[s]) == TT_Q_OK;
@@ -139,8 +141,8 @@ tt_suspicion tt_sensor_suspect(tt_engine *e, uint32_t anomaly, char why[200]) {
     if (2 * says[SAYS_BAD] >= bad) return TT_SENSOR_BELIEVED;
     bool may_yet = 2 * (says[SAYS_BAD] + says[SAYS_LATER] + says[SAYS_NOTHING]) >= bad;
     if (may_yet && tt_since(e->now, first) < time_to_tell(e)) return TT_SENSOR_WAIT;
-    snprintf(why, 200, "%u of %u targets of %.*s look bad at once, and of their load counters %u say well and %u nothing: the sensor is suspect", bad, all,
-             TT_SV_ARG(d->name), says[SAYS_WELL] + says[SAYS_LATER], says[SAYS_NOTHING]);
+    snprintf(why, 200, "%u of %u targets of %.*s look bad at once, and of their load counters %u say well and %u nothing: the sensor is suspect", bad,
+             all, TT_SV_ARG(d->name), says[SAYS_WELL] + says[SAYS_LATER], says[SAYS_NOTHING]);
     return TT_SENSOR_SUSPECT;
 }
 

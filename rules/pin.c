@@ -15,10 +15,10 @@ static const struct {
     double min, max;
     bool whole;
 } kinds[] = {
-    [TT_ACT_LIMIT] = {"limit", "rps", NULL, 0.001, 1e9, false},  [TT_ACT_DROP] = {"drop", "ratio", "priority", 0, 1, false},
+    [TT_ACT_LIMIT] = {"limit", "rps", NULL, 0.001, 1e9, false},        [TT_ACT_DROP] = {"drop", "ratio", "priority", 0, 1, false},
     [TT_ACT_DEGRADE] = {"degrade", "level", "feature", 1, 1000, true}, [TT_ACT_WEIGHTS] = {"weights", "ratio", NULL, 0, 1, false},
-    [TT_ACT_EJECT] = {"eject", "level", "instance", 1, 1, true}, [TT_ACT_RETRY] = {"retry", "ratio", NULL, 0, 1, false},
-    [TT_ACT_TIMEOUT] = {"timeout", "ms", NULL, 1, 600000, false}, [TT_ACT_HEDGE] = {"hedge", "level", NULL, 0, 0, true},
+    [TT_ACT_EJECT] = {"eject", "level", "instance", 1, 1, true},       [TT_ACT_RETRY] = {"retry", "ratio", NULL, 0, 1, false},
+    [TT_ACT_TIMEOUT] = {"timeout", "ms", NULL, 1, 600000, false},      [TT_ACT_HEDGE] = {"hedge", "level", NULL, 0, 0, true},
     [TT_ACT_ISOLATE] = {"isolate", "ratio", "caller", 0, 1, false},
 };
 
@@ -54,7 +54,8 @@ static bool has_dc(const tt_service_def *d, const char *name) {
 
 static bool check_weights(const tt_service_def *d, const tt_pin_spec *s, tt_err *err) {
     double sum = 0;
-    if (s->target.dc[0]) return tt_fail(err, TT_EVALUE, "weights divide the traffic of a whole service: name %s without a data center", s->target.service);
+    if (s->target.dc[0])
+        return tt_fail(err, TT_EVALUE, "weights divide the traffic of a whole service: name %s without a data center", s->target.service);
     if (isnan(s->value)) return true;
     for (uint32_t i = 0; i < s->n_dcs; i++) {
         if (!has_dc(d, s->dcs[i])) return tt_fail(err, TT_EUNKNOWN, "service %s has no data center %s", s->target.service, s->dcs[i]);
@@ -235,7 +236,8 @@ static void set(tt_engine *e, const tt_command *c) {
     place_text(&p->spec.target, place, sizeof place);
     action_text(&p->spec, action);
     tt_format_duration(c->pin.for_ns, dur, sizeof dur);
-    snprintf(text, sizeof text, "%s pins %s of %s to %s for %s%s: %s", actor, action, place, value, dur, replaced ? ", in place of the pin before" : "", reason);
+    snprintf(text, sizeof text, "%s pins %s of %s to %s for %s%s: %s", actor, action, place, value, dur,
+             replaced ? ", in place of the pin before" : "", reason);
     tell(e, "pinned", p, text);
     disturb(e, &p->spec);
 }
@@ -303,7 +305,8 @@ static void put(const tt_engine *e, const tt_pin *p, tt_buf *b) {
     tt_buf_json_string(b, tt_sv_of(p->reason));
     int64_t left_ms = tt_since(p->expires_at, e->now) / 1000000;
     if (left_ms < 0) left_ms = 0;
-    tt_buf_printf(b, ",\"since_ms\":%lld,\"expires_ms\":%lld,\"left_ms\":%lld}", (long long)p->since.ms, (long long)(e->wall.ms + left_ms), (long long)left_ms);
+    tt_buf_printf(b, ",\"since_ms\":%lld,\"expires_ms\":%lld,\"left_ms\":%lld}", (long long)p->since.ms, (long long)(e->wall.ms + left_ms),
+                  (long long)left_ms);
 }
 
 void tt_pins_put(const tt_engine *e, tt_buf *b) {
@@ -325,9 +328,10 @@ bool tt_pins_hold(tt_engine *e, const tt_loop *l, char *buf, size_t size) {
     const tt_site *s = tt_site_of(e, l->target.service, l->target.dc);
     for (uint32_t i = 0; i < e->n_pins; i++) {
         const tt_pin *p = &e->pins[i];
-        bool weights = p->spec.kind == TT_ACT_WEIGHTS, here = weights ? strcmp(p->spec.target.service, l->target.service) == 0
-                                                           : s && strcmp(p->spec.target.dc, l->target.dc) == 0 &&
-                                                                 (p->spec.kind == TT_ACT_DEGRADE ? has_below(e, s, p->spec.target.service) : is_at(e, s, &p->spec.target));
+        bool weights = p->spec.kind == TT_ACT_WEIGHTS,
+             here = weights ? strcmp(p->spec.target.service, l->target.service) == 0
+                            : s && strcmp(p->spec.target.dc, l->target.dc) == 0 &&
+                                  (p->spec.kind == TT_ACT_DEGRADE ? has_below(e, s, p->spec.target.service) : is_at(e, s, &p->spec.target));
         if (!here || (p->spec.kind == TT_ACT_EJECT && l->target.instance[0] && strcmp(p->spec.name, l->target.instance) != 0)) continue;
         char action[TT_NAME_MAX], place[2 * TT_NAME_MAX + 8];
         action_text(&p->spec, action);

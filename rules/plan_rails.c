@@ -8,7 +8,8 @@ static void load_change(tt_load *l, const tt_doc *node, tt_guardrails *g) {
     const tt_key keys[] = {{"share", &share}, {"per", &per}};
     tt_read_keys(l, node, "max_change", "{share: 20%, per: 30s}", keys, TT_COUNT(keys));
     if (node->kind != TT_DOC_MAP) return;
-    if (!share) tt_load_fail(l, TT_EMISSING, node, "max_change needs the share of a service's capacity that may be taken away in that time: share: 20%%");
+    if (!share)
+        tt_load_fail(l, TT_EMISSING, node, "max_change needs the share of a service's capacity that may be taken away in that time: share: 20%%");
     if (!per) tt_load_fail(l, TT_EMISSING, node, "max_change needs the time in which that may happen: per: 30s");
     int64_t per_ns = 0;
     tt_get_ratio(l, share, "max_change.share", false, &g->max_change_share);
@@ -34,12 +35,14 @@ static void load_window(tt_load *l, const tt_doc *item, tt_guardrails *g) {
     else if (every) {
         tt_sv text = {0};
         if (tt_get_text(l, every, "every", "weekday 22:00-06:00", &text) && !tt_window_every(text, &w))
-            tt_load_fail(l, TT_EVALUE, every,
-                         "every %s is no time of the week: write days, such as daily, weekday, weekend, fri or mon-thu, and from when to when on them: "
-                         "weekday 22:00-06:00",
-                         tt_show(every).text);
+            tt_load_fail(
+                l, TT_EVALUE, every,
+                "every %s is no time of the week: write days, such as daily, weekday, weekend, fri or mon-thu, and from when to when on them: "
+                "weekday 22:00-06:00",
+                tt_show(every).text);
     } else if (!from || !to)
-        tt_load_fail(l, TT_EMISSING, item, "a freeze window needs every: weekday 22:00-06:00, or from and to: {from: 2026-12-24 18:00, to: 2026-12-27 06:00}");
+        tt_load_fail(l, TT_EMISSING, item,
+                     "a freeze window needs every: weekday 22:00-06:00, or from and to: {from: 2026-12-24 18:00, to: 2026-12-27 06:00}");
     else {
         tt_sv a = {0}, b = {0};
         bool ok = tt_get_text(l, from, "from", "2026-12-24 18:00", &a) && tt_get_text(l, to, "to", "2026-12-27 06:00", &b);
@@ -67,7 +70,8 @@ void tt_load_guardrails(tt_load *l, const tt_doc *node) {
                          .most_bad_min = 3,
                          .drift_overwrites = 3};
     if (!node) return;
-    const tt_doc *loops = NULL, *removed = NULL, *protect = NULL, *lock = NULL, *most = NULL, *correlate = NULL, *change = NULL, *windows = NULL, *drift = NULL;
+    const tt_doc *loops = NULL, *removed = NULL, *protect = NULL, *lock = NULL, *most = NULL, *correlate = NULL, *change = NULL, *windows = NULL,
+                 *drift = NULL;
     const tt_key keys[] = {{"max_concurrent_loops", &loops},
                            {"correlate", &correlate},
                            {"max_capacity_removed", &removed},

@@ -60,7 +60,9 @@ static void once(uint32_t *count, tt_loop *l, uint32_t flag) {
 }
 
 void tt_record_phase(tt_engine *e, tt_loop *l) {
-    tt_record *r = l->phase == TT_PHASE_SETTLED || l->phase == TT_PHASE_ESCALATED || l->phase == TT_PHASE_FROZEN || l->phase == TT_PHASE_CLOSED ? of_loop(e, l) : NULL;
+    tt_record *r = l->phase == TT_PHASE_SETTLED || l->phase == TT_PHASE_ESCALATED || l->phase == TT_PHASE_FROZEN || l->phase == TT_PHASE_CLOSED
+                       ? of_loop(e, l)
+                       : NULL;
     if (!r) return;
     if (l->phase == TT_PHASE_SETTLED) once(&r->settled, l, TT_COUNTED_SETTLED);
     if (l->phase == TT_PHASE_ESCALATED) once(&r->escalated, l, TT_COUNTED_ESCALATED);

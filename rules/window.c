@@ -144,7 +144,9 @@ void tt_window_text(const tt_freeze_window *w, char *buf, size_t size) {
         if (group) n += (size_t)snprintf(buf, size, "%s", group);
         for (int d = 0; !group && d < 7; d++)
             if (w->days >> d & 1 && n + 8 < size) n += (size_t)snprintf(buf + n, size - n, "%s%s", n ? "," : "", names[d]);
-        if (n + 16 < size) n += (size_t)snprintf(buf + n, size - n, " %02d:%02d-%02d:%02d", w->from_minute / 60, w->from_minute % 60, w->to_minute / 60, w->to_minute % 60);
+        if (n + 16 < size)
+            n += (size_t)snprintf(buf + n, size - n, " %02d:%02d-%02d:%02d", w->from_minute / 60, w->from_minute % 60, w->to_minute / 60,
+                                  w->to_minute % 60);
     }
     if (w->utc && n + 5 < size) snprintf(buf + n, size - n, " UTC");
 }

@@ -62,7 +62,8 @@ static bool understand(const tt_cli *cli, const char *target, const char *what, 
     const char *equals = strrchr(what, '='), *colon = strchr(what, ':');
     if (colon && equals && colon > equals) colon = NULL; /* it is of the value */
     if (!equals || equals == what) {
-        (void)tt_cli_wrong(cli, "\"%s\" sets nothing: write what and to what, such as limit=500, drop:batch=50%% or weights=dc-a:30%%,dc-b:70%%", what);
+        (void)tt_cli_wrong(cli, "\"%s\" sets nothing: write what and to what, such as limit=500, drop:batch=50%% or weights=dc-a:30%%,dc-b:70%%",
+                           what);
         return false;
     }
     char action[64], name[256] = "";
@@ -107,7 +108,8 @@ int tt_cmd_pin(int argc, char **argv) {
     if (operands.n != 2) return tt_cli_wrong(&cli, "pin needs the target and what to set: trimtab pin checkout/dc-a limit=500");
     if (!span) return tt_cli_wrong(&cli, "pin needs --for: how long it stands, such as 30m");
     if (!(reason && *reason)) return tt_cli_wrong(&cli, "pin needs --reason: it is kept in the journal");
-    if (output && strcmp(output, "json") != 0 && strcmp(output, "table") != 0) return tt_cli_wrong(&cli, "--output is table or json, not \"%s\"", output);
+    if (output && strcmp(output, "json") != 0 && strcmp(output, "table") != 0)
+        return tt_cli_wrong(&cli, "--output is table or json, not \"%s\"", output);
     json_t *body = json_pack("{s:s,s:s}", "for", span, "reason", reason);
     if (!body) return tt_cli_wrong(&cli, "the reason is not UTF-8 text");
     if (!understand(&cli, operands.at[0], operands.at[1], body)) {

@@ -33,7 +33,8 @@ static bool read_name(const json_t *o, const char *key, const char *pointer, cha
     const json_t *v = json_object_get(o, key);
     size_t n = json_string_length(v);
     if (!v || json_is_null(v)) return true;
-    if (!json_is_string(v) || n == 0 || n >= TT_NAME_MAX || strlen(json_string_value(v)) != n) return wrong(p, pointer, TT_EVALUE, "it must be a name of 1 to 127 bytes");
+    if (!json_is_string(v) || n == 0 || n >= TT_NAME_MAX || strlen(json_string_value(v)) != n)
+        return wrong(p, pointer, TT_EVALUE, "it must be a name of 1 to 127 bytes");
     memcpy(to, json_string_value(v), n + 1);
     return true;
 }
@@ -41,9 +42,11 @@ static bool read_name(const json_t *o, const char *key, const char *pointer, cha
 static bool read_shares(json_t *v, tt_pin_spec *spec, problem *p) {
     const char *dc;
     json_t *share;
-    if (json_object_size(v) == 0 || json_object_size(v) > TT_DECISION_DCS_MAX) return wrong(p, "/value", TT_EVALUE, "weights are 1 to 16 data centers with their shares");
+    if (json_object_size(v) == 0 || json_object_size(v) > TT_DECISION_DCS_MAX)
+        return wrong(p, "/value", TT_EVALUE, "weights are 1 to 16 data centers with their shares");
     json_object_foreach(v, dc, share) {
-        if (!json_is_number(share) || strlen(dc) == 0 || strlen(dc) >= TT_NAME_MAX) return wrong(p, "/value", TT_EVALUE, "each share is a number from 0 to 1");
+        if (!json_is_number(share) || strlen(dc) == 0 || strlen(dc) >= TT_NAME_MAX)
+            return wrong(p, "/value", TT_EVALUE, "each share is a number from 0 to 1");
         snprintf(spec->dcs[spec->n_dcs], TT_NAME_MAX, "%s", dc);
         spec->shares[spec->n_dcs++] = json_number_value(share);
     }
@@ -68,7 +71,8 @@ static bool read_spec(const json_t *body, tt_pin_spec *spec, tt_sv *ret_reason, 
     const json_t *target = json_object_get(body, "target"), *action = json_object_get(body, "action"), *for_ = json_object_get(body, "for");
     if (!json_is_object(target) || !json_object_get(target, "service"))
         return wrong(p, "/target", TT_EMISSING, "a target is needed: {\"service\": \"checkout\", \"dc\": \"dc-a\"}");
-    if (!read_name(target, "service", "/target/service", spec->target.service, p) || !read_name(target, "dc", "/target/dc", spec->target.dc, p)) return false;
+    if (!read_name(target, "service", "/target/service", spec->target.service, p) || !read_name(target, "dc", "/target/dc", spec->target.dc, p))
+        return false;
     if (!json_is_string(action) || !tt_pin_kind(tt_sv_of(json_string_value(action)), &spec->kind))
         return wrong(p, "/action", TT_EUNKNOWN, "action is one of limit, drop, degrade, weights, eject, retry, timeout, hedge, isolate");
     if (!read_name(body, "name", "/name", spec->name, p)) return false;
@@ -111,7 +115,9 @@ void tt_post_pin(tt_req *r) {
     if (!json_is_object(body)) {
         tt_fail(&p.err, TT_ESYNTAX, "%s", body ? "it is not an object" : je.text);
         if (!body && je.line > 0) p.err.line = (uint32_t)je.line, p.err.column = je.column > 0 ? (uint32_t)je.column : 0;
-        tt_reply_errors(r, 400, &p.err, NULL, 1, "the body is not a JSON object: send {\"target\": {...}, \"action\": \"limit\", \"value\": 500, \"for\": \"30m\", \"reason\": \"why\"}");
+        tt_reply_errors(
+            r, 400, &p.err, NULL, 1,
+            "the body is not a JSON object: send {\"target\": {...}, \"action\": \"limit\", \"value\": 500, \"for\": \"30m\", \"reason\": \"why\"}");
     } else if (!read_spec(body, &cmd.pin, &cmd.reason, &p)) {
         tt_reply_errors(r, 422, &p.err, &p.pointer, 1, "the pin is not understood");
     } else if (!possible(r, &cmd.pin, &p)) {
@@ -143,7 +149,8 @@ void tt_delete_pin(tt_req *r) {
     }
     json_decref(all);
     if (!found) {
-        tt_reply_problem(r, 404, "there is no pin %.*s: its time is over, or somebody let it go; GET /v1/pins lists those that stand", TT_SV_ARG(r->id));
+        tt_reply_problem(r, 404, "there is no pin %.*s: its time is over, or somebody let it go; GET /v1/pins lists those that stand",
+                         TT_SV_ARG(r->id));
         return;
     }
     tt_command cmd = {.kind = TT_CMD_UNPIN, .actor = TT_SV(TT_HTTP_ACTOR), .reason = TT_SV("no reason given")};

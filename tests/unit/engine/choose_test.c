@@ -45,10 +45,11 @@
 static const struct {
     const char *name, *plans, *opens, *why;
 } ranks[] = {
-    {"literal labels before patterns", PLAN("wide", "failing", ANY, ", mode: auto") FRONT("narrow", "failing", "service: front, dc: dc-a", ", mode: auto"),
-     "narrow", "it names more labels literally"},
-    {"anchored patterns before loose ones", PLAN("loose", "failing", LOOSE, ", mode: auto") PLAN("anchored", "failing", ANY, ", mode: auto"), "anchored",
-     "more of its patterns are anchored"},
+    {"literal labels before patterns",
+     PLAN("wide", "failing", ANY, ", mode: auto") FRONT("narrow", "failing", "service: front, dc: dc-a", ", mode: auto"), "narrow",
+     "it names more labels literally"},
+    {"anchored patterns before loose ones", PLAN("loose", "failing", LOOSE, ", mode: auto") PLAN("anchored", "failing", ANY, ", mode: auto"),
+     "anchored", "more of its patterns are anchored"},
     {"more labels before fewer",
      FRONT("one", "failing", "service: /front/", ", mode: auto") FRONT("two", "failing", "service: /front/, dc: /a/", ", mode: auto"), "two",
      "it compares more labels"},
@@ -61,9 +62,10 @@ static const struct {
      FRONT("watches", "failing", "service: front, dc: dc-a", ", mode: observe, priority: 900") PLAN("acts", "failing", ANY, ", mode: auto"), "acts",
      "it may act and the other only shows what it would do"},
     {"as written, when all else is equal",
-     FRONT("first", "failing", "service: /^front$/", ", mode: auto")
-     "  - {name: second, on: {anomaly: failing, labels: {service: /^fro.*$/}}, target: {service: front, dc: dc-a}, keep: [error_ratio <= 2%], steps: "
-     "[drop: {priority: batch}], mode: auto}\n", /* with the same steps it would be refused */
+     FRONT("first", "failing", "service: /^front$/",
+           ", mode: auto") "  - {name: second, on: {anomaly: failing, labels: {service: /^fro.*$/}}, target: {service: front, dc: dc-a}, keep: "
+                           "[error_ratio <= 2%], steps: "
+                           "[drop: {priority: batch}], mode: auto}\n", /* with the same steps it would be refused */
      "first", "it is written first"},
     {"approve before nothing but the order: auto is trusted further",
      FRONT("asks", "failing", "service: /^front$/", ", mode: approve") FRONT("acts", "failing", "service: /^fro.*$/", ", mode: auto"), "acts",
@@ -81,7 +83,8 @@ static void the_first_in_rank_answers(void **state) {
         hand_run(&h, 3);
         char head[64];
         snprintf(head, sizeof head, "loop_opened %s ", ranks[i].opens);
-        if (hand_said(&h, "loop_opened", NULL) != 1 || hand_said(&h, head, NULL) != 1) fail_msg("%s: not %s alone in\n%s", ranks[i].name, ranks[i].opens, h.said);
+        if (hand_said(&h, "loop_opened", NULL) != 1 || hand_said(&h, head, NULL) != 1)
+            fail_msg("%s: not %s alone in\n%s", ranks[i].name, ranks[i].opens, h.said);
         if (ranks[i].why) {
             if (hand_said(&h, "not_chosen", ranks[i].why) != 1) fail_msg("%s: not told once that %s in\n%s", ranks[i].name, ranks[i].why, h.said);
             char entry[200];
@@ -119,8 +122,9 @@ static void who_acts_stays_and_who_only_watches_gives_way(void **state) {
     for (size_t i = 0; i < TT_COUNT(rows); i++) {
         hand h;
         char text[8192];
-        snprintf(text, sizeof text, "%s  - {name: early, on: {anomaly: failing, labels: {%s}}, mode: %s, target: {service: $svc, dc: $dc}, keep: [error_ratio <= 2%%], "
-                                    "steps: [limit: {}]}\n%s",
+        snprintf(text, sizeof text,
+                 "%s  - {name: early, on: {anomaly: failing, labels: {%s}}, mode: %s, target: {service: $svc, dc: $dc}, keep: [error_ratio <= 2%%], "
+                 "steps: [limit: {}]}\n%s",
                  BASE, ANY, rows[i].mode, FRONT("late", "slow", "service: front, dc: dc-a", ", mode: auto"));
         OPEN(text);
         SET("error_ratio", "front", "dc-a", 0.5);
@@ -139,7 +143,7 @@ static void of_an_exclusive_group_one_acts(void **state) {
     (void)state;
     hand h;
     OPEN(BASE PLAN("a", "failing", "service: /^(?<svc>front|stock)$/, dc: /^(?<dc>.+)$/", ", mode: auto, exclusive: moves")
-                      PLAN("b", "slow", ANY, ", mode: auto, exclusive: moves"));
+             PLAN("b", "slow", ANY, ", mode: auto, exclusive: moves"));
     SET("error_ratio", "stock", "dc-b", 0.5);
     hand_run(&h, 2);
     SET("slow_ratio", "ads", "dc-a", 0.5);
@@ -194,9 +198,14 @@ static void a_caller_does_not_wait_for_who_cannot_act(void **state) {
         const char *name, *plans;
         int seconds; /* by then the caller has its loop */
     } rows[] = {
-        {"observed only", PLAN("front", "failing", "service: /^(?<svc>front)$/, dc: /^(?<dc>.+)$/", ", mode: auto") PLAN("rest", "failing", ANY, ", mode: observe"), 3},
-        {"advised only", PLAN("front", "failing", "service: /^(?<svc>front)$/, dc: /^(?<dc>.+)$/", ", mode: auto") PLAN("rest", "failing", ANY, ", mode: advise"), 3},
-        {"waiting for a person", PLAN("front", "failing", "service: /^(?<svc>front)$/, dc: /^(?<dc>.+)$/", ", mode: auto") PLAN("rest", "failing", ANY, ", mode: approve"), 4},
+        {"observed only",
+         PLAN("front", "failing", "service: /^(?<svc>front)$/, dc: /^(?<dc>.+)$/", ", mode: auto") PLAN("rest", "failing", ANY, ", mode: observe"),
+         3},
+        {"advised only",
+         PLAN("front", "failing", "service: /^(?<svc>front)$/, dc: /^(?<dc>.+)$/", ", mode: auto") PLAN("rest", "failing", ANY, ", mode: advise"), 3},
+        {"waiting for a person",
+         PLAN("front", "failing", "service: /^(?<svc>front)$/, dc: /^(?<dc>.+)$/", ", mode: auto") PLAN("rest", "failing", ANY, ", mode: approve"),
+         4},
         {"no plan for it", PLAN("front", "failing", "service: /^(?<svc>front)$/, dc: /^(?<dc>.+)$/", ", mode: auto"), 3},
         {"escalated", PLAN("all", "failing", ANY, ", mode: auto, settle: {hold: 2s, within: 6s}"), 12},
     };
@@ -229,8 +238,9 @@ static void a_protected_service_below_holds_nobody_up(void **state) {
 static void a_caller_that_can_do_without_does_not_wait(void **state) {
     (void)state;
     hand h;
-    OPEN(BASE "  - {name: all, on: {anomaly: failing, labels: {" ANY "}}, mode: auto, target: {service: $svc, dc: $dc}, keep: [error_ratio <= 2%], steps: "
-                       "[degrade: {service: checkout, feature: ads, gain: [1.2]}, limit: {}]}\n");
+    OPEN(BASE "  - {name: all, on: {anomaly: failing, labels: {" ANY
+              "}}, mode: auto, target: {service: $svc, dc: $dc}, keep: [error_ratio <= 2%], steps: "
+              "[degrade: {service: checkout, feature: ads, gain: [1.2]}, limit: {}]}\n");
     SET("error_ratio", "checkout", "dc-a", 0.5);
     SET("error_ratio", "ads", "dc-a", 0.5);
     hand_run(&h, 4);
@@ -244,8 +254,8 @@ static void what_has_begun_below_is_waited_for_but_not_for_ever(void **state) {
     static const char *const rules = SIGNALS "anomalies:\n"
                                              "  - {name: failing, when: error_ratio > 5%}\n"
                                              "  - {name: slow, when: slow_ratio > 5%, for: 60s}\n" SERVICES
-                                             "guardrails: {most_targets_bad: {share: 100%, at_least: 100}, correlate: 6s}\nplans:\n" ALL_PLAN
-        PLAN("slow-one", "slow", "service: /^(?<svc>stock)$/, dc: /^(?<dc>.+)$/", ", mode: auto, priority: 1");
+                                             "guardrails: {most_targets_bad: {share: 100%, at_least: 100}, correlate: 6s}\nplans:\n" ALL_PLAN PLAN(
+                                                 "slow-one", "slow", "service: /^(?<svc>stock)$/, dc: /^(?<dc>.+)$/", ", mode: auto, priority: 1");
     hand h;
     OPEN(rules);
     SET("slow_ratio", "stock", "dc-a", 0.5);
@@ -297,7 +307,8 @@ static void the_record_is_kept_over_restarts_and_promotion_but_not_over_new_term
     assert_non_null(strstr(hand_plans(&h), "\"record\":{\"since_ms\":null,\"last_ms\":null,\"opened\":0"));
     SET("error_ratio", "front", "dc-a", 0.5);
     hand_run(&h, 10);
-    static const char counted[] = "\"opened\":1,\"settled\":0,\"escalated\":0,\"reversals\":0,\"lock_outs\":0,\"recovered\":0,\"cleared\":0,\"aborted\":0,\"refused\":1";
+    static const char counted[] =
+        "\"opened\":1,\"settled\":0,\"escalated\":0,\"reversals\":0,\"lock_outs\":0,\"recovered\":0,\"cleared\":0,\"aborted\":0,\"refused\":1";
     assert_non_null(strstr(hand_plans(&h), counted));
     assert_true(hand_restart(&h));
     assert_non_null(strstr(hand_plans(&h), counted));
@@ -326,11 +337,11 @@ static void a_dead_sites_instances_count_as_one(void **state) {
     (void)state;
     hand h;
     OPEN("signals:\n  - {name: bad_ratio, query: a, every: 1s}\n  - {name: error_ratio, query: a, every: 1s}\n" SERVICES
-                  "anomalies: [{name: bad, when: bad_ratio > 5%}, {name: failing, when: error_ratio > 5%}]\n"
-                  "guardrails: {most_targets_bad: {share: 100%, at_least: 100}, max_concurrent_loops: 2}\nplans:\n" PLAN("all", "failing", ANY, ", mode: auto")
-                      PLAN("watch", "failing", ANY ", team: /x/", "")
-                  "  - {name: eject, on: {anomaly: bad, labels: {service: /(?<svc>.+)/, dc: /(?<dc>.+)/, instance: /(?<i>.+)/}}, mode: auto, target: {service: $svc, dc: "
-                  "$dc, instance: $i}, keep: [error_ratio <= 2%], steps: [eject: {}]}\n");
+         "anomalies: [{name: bad, when: bad_ratio > 5%}, {name: failing, when: error_ratio > 5%}]\n"
+         "guardrails: {most_targets_bad: {share: 100%, at_least: 100}, max_concurrent_loops: 2}\nplans:\n" PLAN("all", "failing", ANY, ", mode: auto")
+             PLAN("watch", "failing", ANY ", team: /x/", "") "  - {name: eject, on: {anomaly: bad, labels: {service: /(?<svc>.+)/, dc: /(?<dc>.+)/, "
+                                                             "instance: /(?<i>.+)/}}, mode: auto, target: {service: $svc, dc: "
+                                                             "$dc, instance: $i}, keep: [error_ratio <= 2%], steps: [eject: {}]}\n");
     static const char *const instances[] = {"instance=i1", "instance=i2", "instance=i3", "instance=i4"};
     for (size_t i = 0; i < TT_COUNT(instances); i++) {
         char labels[64];

@@ -87,7 +87,8 @@ static void a_suspect_sensor_freezes_and_a_real_surge_does_not(void **state) {
         all_well(&h);
         for (int d = 0; d < sensors[i].bad; d++) set(&h, "error_ratio", "front", dcs[d], 0.4);
         hand_run(&h, sensors[i].counted);
-        if (sensors[i].counted && hand_said(&h, "loop_opened", NULL)) fail_msg("%s: acts before the counters have spoken\n%s", sensors[i].name, h.said);
+        if (sensors[i].counted && hand_said(&h, "loop_opened", NULL))
+            fail_msg("%s: acts before the counters have spoken\n%s", sensors[i].name, h.said);
         for (int d = 0; d < 3; d++) {
             set(&h, "ok_rps", "front", dcs[d], sensors[i].ok_rps);
             if (isnan(sensors[i].ok_rps)) set(&h, "offered_rps", "front", dcs[d], (double)NAN);
@@ -116,7 +117,8 @@ static void ejections_count_over_all_data_centers_and_for_those_who_call(void **
     static const struct {
         const char *rails;
         int ejected;
-    } rows[] = {{"max_capacity_removed: 51%", 6}, {"max_capacity_removed: 30%", 3}, {"max_capacity_removed: 10%", 1}, {"max_capacity_removed: 5%", 0}};
+    } rows[] = {
+        {"max_capacity_removed: 51%", 6}, {"max_capacity_removed: 30%", 3}, {"max_capacity_removed: 10%", 1}, {"max_capacity_removed: 5%", 0}};
     for (size_t i = 0; i < TT_COUNT(rows); i++) {
         hand h;
         open_hand(&h, rows[i].rails);
@@ -154,8 +156,8 @@ static void what_is_ejected_below_leaves_less_to_be_moved_above(void **state) {
         moved[with] = 1.0 / 3 - share_of(&h, "dc-a");
         hand_close(&h);
     }
-    assert_true(moved[0] > 0.3);                     /* all but the trickle: under 40 % */
-    assert_true(moved[1] > 0.2 && moved[1] < 0.25);  /* 40 % less a sixth */
+    assert_true(moved[0] > 0.3);                    /* all but the trickle: under 40 % */
+    assert_true(moved[1] > 0.2 && moved[1] < 0.25); /* 40 % less a sixth */
 }
 
 /* ---- how fast ---- */
@@ -226,7 +228,8 @@ static void nothing_new_is_begun_in_a_freeze_window(void **state) {
     calendar.minute = 22 * 60;
     hand_run(&h, 1);
     assert_int_equal(hand_said(&h, "freeze_window", "weekday 22:00-06:00, night watch begins"), 1);
-    assert_non_null(strstr(hand_summary(&h), "\"freeze_windows\":[{\"when\":\"weekday 22:00-06:00\",\"then\":\"hold\",\"reason\":\"night watch\",\"open\":true}]"));
+    assert_non_null(strstr(hand_summary(&h),
+                           "\"freeze_windows\":[{\"when\":\"weekday 22:00-06:00\",\"then\":\"hold\",\"reason\":\"night watch\",\"open\":true}]"));
     set(&h, "error_ratio", "front", "dc-c", 0.9);
     set(&h, "ok_rps", "front", "dc-c", 10);
     hand_run(&h, 10);

@@ -125,7 +125,8 @@ static void what_makes_sense_may_be_pinned(void **state) {
         /* And the command says the same. */
         hand_hush(&h);
         pin(&h, one, s);
-        if (hand_said(&h, "pinned", NULL) != ok || hand_said(&h, "command", "asked for a pin, which is refused") == ok) fail_msg("row %zu:\n%s", i, h.said);
+        if (hand_said(&h, "pinned", NULL) != ok || hand_said(&h, "command", "asked for a pin, which is refused") == ok)
+            fail_msg("row %zu:\n%s", i, h.said);
         hand_command(&h, TT_CMD_UNPIN, one);
         hand_run(&h, 1);
     }
@@ -160,8 +161,8 @@ static void a_pin_is_in_force_until_its_time_is_over(void **state) {
         tt_act_kind kind;
         const char *name;
         double value;
-    } rows[] = {{TT_ACT_LIMIT, "", 500}, {TT_ACT_DROP, "batch", 0.5}, {TT_ACT_DEGRADE, "tips", 2},  {TT_ACT_EJECT, "10.0.0.1:80", 1},
-                {TT_ACT_RETRY, "", 0.1}, {TT_ACT_TIMEOUT, "", 300},   {TT_ACT_HEDGE, "", 0}, {TT_ACT_ISOLATE, "report", 0.8}};
+    } rows[] = {{TT_ACT_LIMIT, "", 500}, {TT_ACT_DROP, "batch", 0.5}, {TT_ACT_DEGRADE, "tips", 2}, {TT_ACT_EJECT, "10.0.0.1:80", 1},
+                {TT_ACT_RETRY, "", 0.1}, {TT_ACT_TIMEOUT, "", 300},   {TT_ACT_HEDGE, "", 0},       {TT_ACT_ISOLATE, "report", 0.8}};
     for (size_t i = 0; i < TT_COUNT(rows); i++) {
         hand h;
         open_hand(&h);
@@ -217,7 +218,9 @@ static void what_a_loop_wants_waits_under_a_pin(void **state) {
     assert_int_equal(hand_said(&h, "action keep front/dc-a", NULL), 0);
     assert_true(hand_act(&h, "front", "dc-a", TT_ACT_LIMIT, "") == 500);
     assert_non_null(strstr(hand_loops(&h), "ada has pinned limit of front in dc-a"));
-    assert_non_null(strstr(hand_summary(&h), "\"pins\":[{\"id\":\"01J9ZC8Q6W3V2K5M7N8P9Q0R1A\",\"target\":{\"service\":\"front\",\"dc\":\"dc-a\"},\"action\":\"limit\",\"value\":500"));
+    assert_non_null(strstr(
+        hand_summary(&h),
+        "\"pins\":[{\"id\":\"01J9ZC8Q6W3V2K5M7N8P9Q0R1A\",\"target\":{\"service\":\"front\",\"dc\":\"dc-a\"},\"action\":\"limit\",\"value\":500"));
     /* Off: not even what the loop wants. */
     pin(&h, two, spec_of("front", "dc-a", TT_ACT_LIMIT, "", (double)NAN, S(600)));
     assert_int_equal(hand_said(&h, "pinned pin front/dc-a", "in place of the pin before"), 1);
@@ -282,9 +285,7 @@ static void a_pin_of_what_the_rules_no_longer_have_is_let_go(void **state) {
 
 /* ---- drift ---- */
 
-static struct {
-    bool on, foreign;
-} drifting;
+static struct { bool on, foreign; } drifting;
 
 static void with_drift(hand *h, tt_observations *o) {
     static tt_drift d;
@@ -322,7 +323,8 @@ static void what_was_lost_is_told_again_and_nothing_new_is_done(void **state) {
     drifting.on = true;
     double cap = hand_act(&h, "front", "dc-a", TT_ACT_LIMIT, "");
     assert_int_equal(told(&h, 21), 5); /* at once, and every 5 s */
-    assert_int_equal(hand_said(&h, "drift  front/dc-a", "50.0 % of the instances of front in dc-a have lost what was decided, 10.0.0.9: 3 actions"), 1);
+    assert_int_equal(hand_said(&h, "drift  front/dc-a", "50.0 % of the instances of front in dc-a have lost what was decided, 10.0.0.9: 3 actions"),
+                     1);
     assert_int_equal(hand_said(&h, "page", NULL), 0);
     assert_int_equal(hand_said(&h, "action keep front/dc-a", NULL), 0);
     assert_true(hand_act(&h, "front", "dc-a", TT_ACT_LIMIT, "") == cap);

@@ -47,14 +47,18 @@ static void dates(void **state) {
     static const struct {
         const char *text;
         int day, minute; /* day -1: no date */
-    } rows[] = {{"1970-01-01", 0, 0},        {"2026-12-24 18:00", 20811, 1080}, {"2024-02-29", 19782, 0},   {"2023-02-29", -1, 0},  {"2026-11-31", -1, 0},
-                {"2026-13-01", -1, 0},       {"2026-1-1", -1, 0},               {"26-01-01", -1, 0},        {"2026-01-01T10:00", -1, 0},
-                {"2026-01-01 24:01", -1, 0}, {"1969-12-31", -1, 0},             {"9999-12-31 24:00", 2932896, 1440}};
+    } rows[] = {{"1970-01-01", 0, 0},        {"2026-12-24 18:00", 20811, 1080},
+                {"2024-02-29", 19782, 0},    {"2023-02-29", -1, 0},
+                {"2026-11-31", -1, 0},       {"2026-13-01", -1, 0},
+                {"2026-1-1", -1, 0},         {"26-01-01", -1, 0},
+                {"2026-01-01T10:00", -1, 0}, {"2026-01-01 24:01", -1, 0},
+                {"1969-12-31", -1, 0},       {"9999-12-31 24:00", 2932896, 1440}};
     for (size_t i = 0; i < TT_COUNT(rows); i++) {
         int32_t day = -1;
         uint16_t minute = 0;
         bool ok = tt_window_date(tt_sv_of(rows[i].text), &day, &minute);
-        if (ok != (rows[i].day >= 0) || day != rows[i].day || minute != rows[i].minute) ROW_FAIL(rows[i].text, "read as day %d, minute %u", day, minute);
+        if (ok != (rows[i].day >= 0) || day != rows[i].day || minute != rows[i].minute)
+            ROW_FAIL(rows[i].text, "read as day %d, minute %u", day, minute);
     }
     /* The C library's calendar has the same days. */
     for (int32_t day = 0; day < 80000; day += 17) {
@@ -80,9 +84,9 @@ static const struct {
     {"weekday 22:00-06:00", 0, 22 * 60, true},
     {"weekday 22:00-06:00", 1, 5 * 60 + 59, true},
     {"weekday 22:00-06:00", 1, 6 * 60, false},
-    {"weekday 22:00-06:00", 5, 60, true},         /* Friday's goes on into Saturday */
-    {"weekday 22:00-06:00", 5, 22 * 60, false},   /* Saturday has none */
-    {"weekday 22:00-06:00", 7, 60, false},        /* nor has Sunday, whose would go on into Monday */
+    {"weekday 22:00-06:00", 5, 60, true},       /* Friday's goes on into Saturday */
+    {"weekday 22:00-06:00", 5, 22 * 60, false}, /* Saturday has none */
+    {"weekday 22:00-06:00", 7, 60, false},      /* nor has Sunday, whose would go on into Monday */
     {"mon 09:00-17:00", 0, 9 * 60, true},
     {"mon 09:00-17:00", 0, 17 * 60, false},
     {"mon 09:00-17:00", 1, 9 * 60, false},
