@@ -26,12 +26,16 @@ static void swap_in(tt_dp *dp, uint64_t v) {
     tt_dp_action own[] = {{.kind = TT_DP_DROP, .name = v % 2 ? "normal" : "batch", .value = 1},
                           {.kind = TT_DP_DEGRADE, .name = "recs", .value = (double)(v % 4)},
                           {.kind = TT_DP_LIMIT, .value = 1e9},
-                          {.kind = TT_DP_EJECT, .name = "10.0.0.1:80"}};
+                          {.kind = TT_DP_EJECT, .name = "10.0.0.1:80"},
+                          {.kind = TT_DP_ISOLATE, .name = "reports", .value = 1},
+                          {.kind = TT_DP_CONCURRENCY, .value = 1e9}};
+    tt_dp_action calls[] = {{.kind = TT_DP_TIMEOUT, .value = 300}, {.kind = TT_DP_HEDGE, .value = 0}, {.kind = TT_DP_RETRY, .value = 0.1}};
     tt_dp_decision d[] = {{.service = "payments", .version = v, .n_actions = 1, .actions = &w, .expire_after_ms = -1},
+                          {.service = "payments", .dc = "dc-a", .version = v, .n_actions = COUNT(calls), .actions = calls, .expire_after_ms = -1},
                           {.service = "checkout",
                            .dc = "dc-a",
                            .version = v,
-                           .n_actions = COUNT(own),
+                           .n_actions = COUNT(own) - v % 2, /* the limit on what is in flight comes and goes */
                            .actions = own,
                            .expire_after_ms = 1000000,
                            .decay_over_ms = 1000}};
@@ -53,6 +57,10 @@ static void use_all(shared *s, unsigned i) {
     if (tt_dp_degrade_level(dp, "recs", key, n) > 3) s->torn++;
     if (tt_dp_pick_dc(dp, "payments", sites, 2, 0, key, n) > 1) s->torn++;
     if (!tt_dp_is_ejected(dp, "checkout", "dc-a", "10.0.0.1:80")) s->torn++; /* in every set */
+    if (tt_dp_admit_from(dp, "reports", 0, key, n, 0) != TT_DP_DROPPED) s->torn++;
+    if (tt_dp_timeout_ms(dp, "payments", "dc-a", 700) != 300 || tt_dp_may_hedge(dp, "payments", "dc-a")) s->torn++;
+    if (!tt_dp_may_call(dp, "payments", "dc-a", key, n)) s->torn++;
+    (void)tt_dp_may_retry(dp, "payments", "dc-a", 0);
     snprintf(key, sizeof key, "10.0.0.%u", i % 300);
     tt_dp_called(dp, "payments", "dc-a", key, p, TT_DP_CALL_OK, 1000);
     s->reads++;
@@ -96,7 +104,7 @@ static void readers_and_a_swapper(void **state) {
     tt_dp_read_stats(s.dp, &stats);
     assert_int_equal(stats.queued, 0);
     assert_int_equal(stats.inflight, 0);
-    assert_int_equal(stats.offered[0] + stats.offered[1] + stats.offered[2], s.reads);
+    assert_int_equal(stats.offered[0] + stats.offered[1] + stats.offered[2], 2 * s.reads); /* each by itself and from an isolated caller */
     tt_dp_free(s.dp);
 }
 
