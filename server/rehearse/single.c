@@ -67,10 +67,11 @@ static void look_at_keeps(watcher *w, const tt_engine *e, double now_s) {
 /* ---- while it runs ---- */
 
 static void begin_columns(watcher *w, double until_s) {
-    const tt_rehearsal *o = &w->s->oracle, *n = &w->s->nothing;
+    const tt_rehearsal *o = &w->s->oracle, *n = &w->s->nothing, *a = &w->s->alone;
     tt_chart *c = w->s->chart;
     int panel = tt_chart_panel(c, "Goodput, by what an answer is worth", "requests/s", TT_CHART_STRAIGHT, 0);
-    int wanted = tt_chart_line(c, panel, "wanted", 4, 2), best = tt_chart_line(c, panel, "oracle", 2, 1), none = tt_chart_line(c, panel, "doing nothing", 1, 1);
+    int wanted = tt_chart_line(c, panel, "wanted", 4, 2), best = tt_chart_line(c, panel, "oracle", 2, 1), none = tt_chart_line(c, panel, a->n_seconds ? "nothing at all" : "doing nothing", 1, 1),
+        alone = a->n_seconds ? tt_chart_line(c, panel, "inner loop alone", 3, 3) : -1;
     w->good = tt_chart_line(c, panel, "trimtab", 0, 0);
     tt_chart_panel(c, "Let in, dropped, refused", "requests/s", TT_CHART_STRAIGHT, 0); /* its place: filled when the run is over */
     for (size_t at = tt_chart_columns(c); (double)at + 1 <= until_s + 1e-9; at++) {
@@ -78,6 +79,7 @@ static void begin_columns(watcher *w, double until_s) {
         tt_chart_put(c, wanted, at < o->n_seconds ? (double)o->second[at].wanted : (double)NAN);
         tt_chart_put(c, best, at < o->n_seconds ? (double)o->second[at].good : (double)NAN);
         tt_chart_put(c, none, at < n->n_seconds ? (double)n->second[at].good : (double)NAN);
+        tt_chart_put(c, alone, at < a->n_seconds ? (double)a->second[at].good : (double)NAN);
         if ((double)at + 2 <= until_s + 1e-9) tt_trace_still(w->trace, w->spec->rules); /* the last one is the tick's */
     }
 }
@@ -139,6 +141,8 @@ bool tt_single_run(const tt_single_spec *spec, tt_single *ret, tt_err *err) {
     bool ok = tt_rehearse(&r, &ret->oracle, err);
     r.control = TT_CONTROL_NOTHING;
     ok = ok && tt_rehearse(&r, &ret->nothing, err);
+    r.inner_loop = true;
+    if (spec->inner_loop) ok = ok && tt_rehearse(&r, &ret->alone, err);
     if (ok && spec->draw) {
         char title[300], sub[200];
         snprintf(title, sizeof title, "%.60s: %.200s", tt_incident_name(spec->incident), tt_incident_title(spec->incident));
@@ -167,6 +171,7 @@ void tt_single_free(tt_single *s) {
     tt_rehearsal_free(&s->run);
     tt_rehearsal_free(&s->oracle);
     tt_rehearsal_free(&s->nothing);
+    tt_rehearsal_free(&s->alone);
     tt_chart_free(s->chart);
     s->chart = NULL;
 }

@@ -26,7 +26,8 @@ typedef struct {
 } tt_single_keep;
 
 typedef struct {
-    tt_rehearsal run, oracle, nothing;
+    tt_rehearsal run, oracle, nothing; /* the last two on the mesh without the inner loop */
+    tt_rehearsal alone;                /* the inner loop with nobody over it; empty without it */
     tt_score score;
     size_t n_keeps;
     tt_single_keep keeps[TT_SINGLE_KEEPS];

@@ -146,7 +146,8 @@ static void hear_loop(tt_trace *t, double seconds, const tt_event *ev) {
         l = &t->loops[t->n_loops++];
         memset(l, 0, sizeof *l);
         memcpy(l->id, ev->loop, sizeof l->id);
-        snprintf(l->lane, sizeof l->lane, "%.40s%s%.40s", ev->target.service, ev->target.dc[0] ? "@" : "", ev->target.dc);
+        snprintf(l->lane, sizeof l->lane, "%.30s%s%.30s%s%.30s", ev->target.service, ev->target.dc[0] ? "@" : "", ev->target.dc, ev->target.instance[0] ? "/" : "",
+                 ev->target.instance);
         snprintf(l->phase, sizeof l->phase, "detected");
         l->since = seconds;
     }
@@ -172,11 +173,11 @@ static void take_decision(tt_trace *t, const tt_decision *d) {
     t->in_force[i] = *d;
 }
 
-/* The index of the data center: it has the same colour and dashes in every panel. */
+/* A site has the same colour and dashes in every panel; data centers are told apart first, then services. */
 static int place_of(const tt_rules *r, const char *service, const char *dc) {
     int s = tt_rules_service(r, tt_sv_of(service));
     for (size_t i = 0; s >= 0 && i < r->services[s].n_dcs; i++)
-        if (tt_sv_eq(r->services[s].dcs[i].name, tt_sv_of(dc))) return (int)i;
+        if (tt_sv_eq(r->services[s].dcs[i].name, tt_sv_of(dc))) return (int)i + 3 * s;
     return 0;
 }
 
