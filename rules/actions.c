@@ -22,7 +22,6 @@ static const double amplified = 1.2, normal_budget = 0.2, budget_grain = 0.01;
 static const double slow = 2, slow_over = 1.5, timeout_back = 1.5;
 static const double hedge_hysteresis = 0.15;
 static const double growth_share = 0.6, growth_of_excess = 0.5, others_grown = 0.3, grown = 1.5, usual_again = 1.3, isolate_least = 0.1;
-static const double safe_load = 0.92;
 static const double clean_fail = 0.025, clean_refused = 0.005, bad_fail = 0.05, bad_refused = 0.01;
 static const int64_t patience_holds = 5;
 static const uint32_t needed_samples = 2, known_after_samples = 20;
@@ -165,7 +164,7 @@ static void look_retry(tt_engine *e, tt_loop *l, tt_site *s, const tt_step *st, 
     k->want = st->max;
     double c = tt_site_capacity(e, s, NULL);
     if (own_service(l, st) && fresh > 0 && c > 0)
-        k->want = fmin(fmax(safe_load * c * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level) / fresh - 1, st->least), st->max);
+        k->want = fmin(fmax(TT_SAFE_LOAD * c * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level) / fresh - 1, st->least), st->max);
     k->want = fmax(floor(k->want / budget_grain + 1e-9) * budget_grain, st->least);
     tt_num(n, sizeof n, a);
     tt_pct(b, sizeof b, k->want);
@@ -297,7 +296,7 @@ static void look_isolate(tt_engine *e, tt_loop *l, tt_site *s, const tt_step *st
         double base = usual_rate(e, s, tt_sv_of(d->name));
         tt_reading now = caller_now(e, s, d->name);
         if (!now.known) return;
-        double room = safe_load * tt_site_capacity(e, s, NULL) * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level);
+        double room = TT_SAFE_LOAD * tt_site_capacity(e, s, NULL) * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level);
         bool usual = now.value <= fmax(usual_again * base, 1), fits = is_clean(s) && s->load.offered <= room; /* offered holds what is refused */
         k->v = usual || fits ? CLEAR : s->saturated ? NEEDED : BETWEEN;
         k->want = ratio_for(now.value, base, st->max);
@@ -308,7 +307,7 @@ static void look_isolate(tt_engine *e, tt_loop *l, tt_site *s, const tt_step *st
     if (!c.some_known) return;
     k->v = BETWEEN;
     double capacity = tt_site_capacity(e, s, NULL) * tt_gain(tt_site_step(e, s, TT_STEP_DEGRADE), s->level);
-    double excess = capacity > 0 ? s->load.offered - safe_load * capacity : 0, growth = c.now - c.base;
+    double excess = capacity > 0 ? s->load.offered - TT_SAFE_LOAD * capacity : 0, growth = c.now - c.base;
     if (!s->saturated || !c.name[0] || !c.n_others || growth < growth_share * c.growth || c.now < grown * c.base ||
         growth < growth_of_excess * excess || c.growth - growth > others_grown * (c.usual - c.base))
         return;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double safe_load = 0.92, receiver_fails = 0.05, receiver_refuses = 0.01;
+static const double receiver_fails = 0.05, receiver_refuses = 0.01;
 static const double step_max_per_theta = 0.30;
 static const double back[] = {0.05, 0.12, 0.31, 0.62, 1};
 static const uint8_t not_here = 0xff;
@@ -108,7 +108,7 @@ static bool move_out(tt_engine *e, tt_loop *l, uint32_t service, tt_site *from) 
         const tt_site *r = &e->sites[g->first_site + i];
         double c = tt_site_capacity(e, r, NULL);
         was[i] = share[i] = share_of(e, service, r);
-        if (r != from && r->load.known && !r->faulty && c > 0) rooms += room[i] = fmax(safe_load * c - was[i] * total, 0);
+        if (r != from && r->load.known && !r->faulty && c > 0) rooms += room[i] = fmax(TT_SAFE_LOAD * c - was[i] * total, 0);
     }
     double move = fmin(was[from->dc], step_max_per_theta), most = e->rules->guardrails.max_capacity_removed;
     if (total > 0 && move * total > rooms) move = rooms / total;

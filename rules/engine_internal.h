@@ -37,6 +37,12 @@ enum {
 typedef enum { TT_LOAD_SIGNALS(TT_AS_LOAD) TT_LOAD_COUNT } tt_load_signal;
 #undef TT_AS_LOAD
 
+/* Load that a site is asked to carry, as a share of its capacity; control.md section 5, 3. */
+#define TT_SAFE_LOAD 0.92
+/* A service that completes less than this of what arrives, or is busier than that, is full; control.md section 4. */
+#define TT_FLOW_FLOOR 0.95
+#define TT_UTILIZATION_CEILING 0.97
+
 /* ---- series ---- */
 
 typedef struct {
@@ -271,9 +277,7 @@ typedef struct {
     bool faulty;              /* a fault of its own, not load: emptied */
     bool saturated, clean, bad;
     tt_time sensed_at;        /* newest sample classified */
-    tt_time trouble_since;    /* not clean since; 0: clean */
-    uint32_t bad_samples, hot_samples; /* in a row */
-    double ok_base;           /* answered well while healthy, requests/s */
+    uint32_t bad_samples;     /* in a row */
     bool hold_said, nowhere_said, partial_said;
     double ack_share;
     double reach;             /* share of the instances that the last decision came to; 1 when nobody tells */

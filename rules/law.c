@@ -12,21 +12,17 @@
 
 static const double bad_fail = 0.05, bad_refused = 0.01, bad_latency = 2.2, waits_latency = 2;
 static const double clean_fail = 0.025, clean_refused = 0.005, clean_latency = 1.7, clean_flow = 0.96;
-static const double flow_floor = 0.95, util_ceiling = 0.97;
 /* One sample is enough to believe this; else it takes two. */
-static const double believed_at_once = 0.2, hot = 0.94;
+static const double believed_at_once = 0.2;
 static const double telling_requests = 30, idle_utilization = 0.7;
-/* Load a site is asked to carry, as a share of its capacity; control.md section 5, 3. */
-static const double safe_load = 0.92, safe_utilization = 0.85;
+/* The utilization a receiver may be brought to, by what it is seen to need for what it serves; control.md section 5, 3. */
+static const double safe_utilization = 0.85;
 /* Where a cap is trimmed to behind held queues, as a share of what utilization says the site could do. */
 static const double cap_utilization = 0.96;
 static const double reserve_inner = 0.99, reserve_outer = 0.92, reserve_clean = 0.95;
 static const double raise_inner = 1.0, raise_outer = 0.6, raise_least = 0.03;
 static const double deadband = 0.03, inch = 0.96, hiccup = 0.1;
 static const double give_back_utilization = 0.88, raise_below_utilization = 0.92;
-/* Behind held queues waiting is cheap, and most trouble is over by itself; a site that has lost most of its goodput isn't waited for (section 12). */
-static const int64_t dwell_ns = TT_SECONDS(0);
-static const double not_waited_for = 0.4;
 static const int64_t hold_max_ns = TT_SECONDS(300);
 static const double flush_s = 8, flush_least = 0.25, stale_work_s = 6, stale_work_max_s = 10;
 
@@ -247,7 +243,7 @@ static void classify(tt_engine *e, tt_site *s) {
     bool idle = l->util_known && l->util < idle_utilization && (inner_loop(e, s) || quick) && !tt_eject_below(e, s);
     s->saturated =
         telling && !idle && !l->partial &&
-        (l->refused_ratio > bad_refused || (s->bad && ((l->flow_known && l->flow < flow_floor) || (l->util_known && l->util > util_ceiling))));
+        (l->refused_ratio > bad_refused || (s->bad && ((l->flow_known && l->flow < TT_FLOW_FLOOR) || (l->util_known && l->util > TT_UTILIZATION_CEILING))));
     s->clean = l->fail_ratio < clean_fail && l->refused_ratio <= clean_refused && (!l->flow_known || l->flow > clean_flow || inner_loop(e, s)) &&
                (!l->latency_known || s->latency_base_ms <= 0 || l->latency_ms < clean_latency * s->latency_base_ms);
 }
@@ -258,19 +254,11 @@ static void sense(tt_engine *e, tt_site *s) {
     if (!s->load.known || s->load.at.ns <= s->sensed_at.ns) return;
     s->sensed_at = s->load.at;
     s->bad_samples = s->bad ? s->bad_samples + 1 : 0;
-    s->hot_samples = s->load.util_known && s->load.util > hot ? s->hot_samples + 1 : 0;
-    if (s->clean)
-        s->trouble_since.ns = 0;
-    else if (s->trouble_since.ns == 0)
-        s->trouble_since = e->now;
 }
 
-/* Is it more than a hiccup? */
+/* Is it more than a hiccup? Behind held queues a sample that shows a full site is believed: what follows there is mild. */
 static bool believed(const tt_engine *e, const tt_site *s) {
-    const tt_load *l = &s->load;
-    if (inner_loop(e, s))
-        return (s->trouble_since.ns && tt_since(e->now, s->trouble_since) >= dwell_ns) || (s->ok_base > 0 && l->ok < not_waited_for * s->ok_base);
-    return s->bad_samples >= 2 || l->fail_ratio > believed_at_once || l->refused_ratio > believed_at_once;
+    return inner_loop(e, s) || s->bad_samples >= 2 || s->load.fail_ratio > believed_at_once || s->load.refused_ratio > believed_at_once;
 }
 
 static double delivered(const tt_engine *e, const tt_site *s) {
@@ -292,8 +280,8 @@ static double pooled_ratio(tt_engine *e, const tt_site *s, double own) {
             can += o->measured_rps;
         else if (c > 0 && !o->bad)
             can += fmax(d, o->load.util_known && o->load.util > 0.1 && o->level == 0
-                               ? fmin(safe_load * c, safe_utilization * o->load.admitted / o->load.util)
-                               : safe_load * c);
+                               ? fmin(TT_SAFE_LOAD * c, safe_utilization * o->load.admitted / o->load.util)
+                               : TT_SAFE_LOAD * c);
         else
             can += d;
     }
@@ -303,7 +291,7 @@ static double pooled_ratio(tt_engine *e, const tt_site *s, double own) {
 /* The level at which the most is answered, by what answers are worth; a deeper one only for a percent more (section 5, 2). */
 static uint32_t level_for(tt_engine *e, const tt_site *s, const tt_step *d, double capacity) {
     if (!d) return 0;
-    double r = safe_load * pooled_ratio(e, s, capacity);
+    double r = TT_SAFE_LOAD * pooled_ratio(e, s, capacity);
     uint32_t best = s->level;
     double value = fmin(1, r * tt_gain(d, best)) * (best ? d->worth[best - 1] : 1);
     for (uint32_t lv = s->level + 1; lv <= d->levels; lv++) {

@@ -19,7 +19,7 @@
 #include <stdio.h>
 
 static const double most_held_back = 0.95, deadband = 0.02;
-static const double safe_load = 0.92, receiver_fails = 0.025;
+static const double receiver_fails = 0.025;
 static const double sample_max_s = 30; /* between two samples of the integral: after a gap it does not jump */
 
 bool tt_baseline_law(const tt_loop *l) {
@@ -169,7 +169,7 @@ static void move_away(tt_engine *e, tt_site *s, tt_loop *l, double part) {
         double c = tt_site_capacity(e, r, NULL);
         /* `clean` is of its last look, and that may have been before this one. */
         if (r == s || !r->load.known || !r->clean || r->load.fail_ratio > receiver_fails || c <= 0) continue;
-        rooms += room[i] = fmax(0, safe_load * c - tt_site_demand(r));
+        rooms += room[i] = fmax(0, TT_SAFE_LOAD * c - tt_site_demand(r));
     }
     double move = share[s->dc] - tt_home_share(e, s) * (1 - part), fits = total > 0 ? rooms / total : 0,
            most = e->rules->guardrails.max_capacity_removed;

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double knee_utilization = 0.85, too_hot = 0.92, knee_latency = 1.3, flow_floor = 0.95, follow = 0.97;
+static const double knee_utilization = 0.85, too_hot = 0.92, knee_latency = 1.3, follow = 0.97;
 static const double clean_fail = 0.025, clean_refused = 0.005, held_back = 0.01;
 static const double telling_requests = 30;
 /* A step that would lead beyond the first is made so small that it leads to the second. */
@@ -399,7 +399,7 @@ static const char *sign(tt_load_test *t, const tt_site *s, char *text, size_t si
         snprintf(text, size, "mean latency %s ms, %s ms before", a, b);
         return "latency";
     }
-    t->stuck_samples = l->flow_known && l->flow < flow_floor ? t->stuck_samples + 1 : 0;
+    t->stuck_samples = l->flow_known && l->flow < TT_FLOW_FLOOR ? t->stuck_samples + 1 : 0;
     if (t->stuck_samples >= 2) {
         tt_pct(a, sizeof a, l->flow);
         snprintf(text, size, "only %s of what arrives is completed", a);

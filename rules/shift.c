@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double safe_load = 0.92, reserve = 0.96;
+static const double reserve = 0.96;
 /* A site counts as sick of itself when its peers fail less than this share of what it does. */
 static const double peers_fail_share = 0.3;
 /* How much of a site's requests must fail before others are degraded, or shed from, to take its traffic; and to believe a single sample. */
@@ -36,7 +36,7 @@ static double share_of(const tt_engine *e, const tt_group *g, uint32_t i) {
     return g->weights ? g->share[i] : tt_home_share(e, &e->sites[g->first_site + i]);
 }
 
-static void push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why) {
+void tt_group_push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why) {
     tt_target t = {0};
     tt_copy_text(t.service, sizeof t.service, e->rules->services[service].name);
     double sum = 0, moved = 0;
@@ -109,8 +109,8 @@ static bool ready_receiver(tt_engine *e, tt_site *r, tt_loop *l, double demand, 
     const tt_step *d = tt_step_at(tt_plan_step(l->plan, TT_STEP_DEGRADE), r->service);
     uint32_t level = r->level;
     double size = tt_plan_step(l->plan, TT_STEP_LIMIT) ? demand : most; /* with no cap behind it, degrade is all there is */
-    while (d && level < d->levels && size > safe_load * c * tt_gain(d, level)) level++;
-    bool fits = most <= safe_load * c * tt_gain(d, level);
+    while (d && level < d->levels && size > TT_SAFE_LOAD * c * tt_gain(d, level)) level++;
+    bool fits = most <= TT_SAFE_LOAD * c * tt_gain(d, level);
     if (r->loop < 0) {
         r->loop = (int32_t)(l - e->loops);
         r->violated_at = e->now;
@@ -137,7 +137,7 @@ static bool ready_receiver(tt_engine *e, tt_site *r, tt_loop *l, double demand, 
 static double room_of(tt_engine *e, const tt_site *r, const tt_loop *l, bool degraded) {
     const tt_step *d = tt_step_at(tt_plan_step(l->plan, TT_STEP_DEGRADE), r->service);
     double c = tt_site_capacity(e, r, NULL);
-    return c > 0 ? safe_load * c * tt_gain(d, d && degraded ? d->levels : r->level) : 0;
+    return c > 0 ? TT_SAFE_LOAD * c * tt_gain(d, d && degraded ? d->levels : r->level) : 0;
 }
 
 /* Empties a sick site down to a trickle, as far as plan, guardrails and receivers allow. */
@@ -217,11 +217,23 @@ static void leave(tt_engine *e, tt_group *g, uint32_t service, tt_site *sick, tt
     tt_pct(m, sizeof m, moved);
     snprintf(why, sizeof why, "%s fails %s of its requests and is not saturated, the others are well: move %s of all traffic away from it%s",
              tt_dc_cname(e, sick), f, m, share[me] > 0 ? ", keep a trickle to see it recover" : "");
-    push(e, g, service, share, l, why);
+    tt_group_push(e, g, service, share, l, why);
     sick->faulty = true;
     sick->acted = true;
     sick->violated_at = e->now;
     if ((uint32_t)(st - l->plan->steps) + 1 > l->rung) l->rung = (uint32_t)(st - l->plan->steps) + 1;
+}
+
+/* Takes `move` of all traffic from `s`, by the room the others have, and makes those ready for their part of `demand`, or of `most` at worst. false: a
+ * guardrail or a receiver forbids it, and nothing may be pushed. */
+static bool hand_over(tt_engine *e, tt_group *g, const tt_site *s, tt_loop *l, double share[], const double room[], double rooms, double move, double demand,
+                      double most) {
+    for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move;
+    share[s->dc] -= move;
+    if (tt_group_removed(e, g, share) > e->rules->guardrails.max_capacity_removed) return false;
+    for (uint32_t i = 0; i < g->n_sites; i++)
+        if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * demand, share[i] * most)) return false;
+    return true;
 }
 
 /* A saturated site whose own means are spent gives its excess to those with room. */
@@ -241,23 +253,15 @@ static void relieve(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, tt_
         room[i] = fmin(fmax(0, room_of(e, r, l, true) - share[i] * total), step_max_per_theta * share[i] * total);
         rooms += room[i];
     }
-    double excess = tt_site_share_of_demand(e, s) - safe_load * s->measured_rps * tt_gain(d, s->level), home = tt_home_share(e, s);
+    double excess = tt_site_share_of_demand(e, s) - TT_SAFE_LOAD * s->measured_rps * tt_gain(d, s->level), home = tt_home_share(e, s);
     double may = fmin(fmax(0, share[s->dc] - home * (1 - st->max)), tt_change_left(e, g)) * total, move = fmin(fmin(excess, rooms), may);
     if (total <= 0 || move < 0.03 * total) return;
-    for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move / total;
-    share[s->dc] -= move / total;
-    if (tt_group_removed(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
-    for (uint32_t i = 0; i < g->n_sites; i++)
-        if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total, share[i] * at_most(e, g, service, total))) return;
+    if (!hand_over(e, g, s, l, share, room, rooms, move / total, total, at_most(e, g, service, total))) return;
     char why[300], x[32], m[32];
     tt_num(x, sizeof x, excess);
     tt_num(m, sizeof m, move);
     snprintf(why, sizeof why, "%s is over its safe capacity by %s rps: %s rps go where there is room", tt_dc_cname(e, s), x, m);
-    push(e, g, service, share, l, why);
-}
-
-void tt_group_push(tt_engine *e, tt_group *g, uint32_t service, const double share[], tt_loop *l, const char *why) {
-    push(e, g, service, share, l, why);
+    tt_group_push(e, g, service, share, l, why);
 }
 
 /* A site that doesn't take its cap is kept within its capacity by what is sent there (section 6): the rest goes where caps are taken, and is shed there
@@ -280,16 +284,12 @@ static void spare_deaf(tt_engine *e, tt_group *g, uint32_t service, tt_site *s, 
     if (rooms <= 0 || share[s->dc] < may + 0.02) return;
     double move = fmin(share[s->dc] - may, tt_change_left(e, g));
     if (move < 0.005) return;
-    for (uint32_t i = 0; i < g->n_sites; i++) share[i] += room[i] / rooms * move;
-    share[s->dc] -= move;
-    if (tt_group_removed(e, g, share) > e->rules->guardrails.max_capacity_removed) return;
-    for (uint32_t i = 0; i < g->n_sites; i++)
-        if (room[i] > 0 && !ready_receiver(e, &e->sites[g->first_site + i], l, share[i] * total, share[i] * total)) return;
+    if (!hand_over(e, g, s, l, share, room, rooms, move, total, total)) return;
     char why[300], a[32], m[32];
     tt_pct(a, sizeof a, s->reach);
     tt_pct(m, sizeof m, move);
     snprintf(why, sizeof why, "only %s of the instances of %s take its cap: %s of all traffic goes where caps are taken", a, tt_dc_cname(e, s), m);
-    push(e, g, service, share, l, why);
+    tt_group_push(e, g, service, share, l, why);
 }
 
 static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
@@ -313,7 +313,7 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
         double next = fmin(home, g->share[i] + fmax(l->plan->recover_step, 0.05) * home);
         /* What it does with the share it has says best what it would do with more; a trickle says too little, then it is what was learned. */
         bool telling = s->load.util_known && g->share[i] > 0.2 * home;
-        if (telling ? s->load.util * next / g->share[i] > safe_load : c > 0 && next * total > c * tt_gain(d, s->level)) return;
+        if (telling ? s->load.util * next / g->share[i] > TT_SAFE_LOAD : c > 0 && next * total > c * tt_gain(d, s->level)) return;
         if (s->cap_rps > 0 && !s->by_ratio && next * total > s->cap_rps) return; /* its cap would drop it: that opens first */
         share[i] = next;
         if (next < home - 1e-9) done = false;
@@ -335,7 +335,7 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
         /* All the way home in one go only when it is the last short step. */
         double home[TT_DCS_MAX];
         for (uint32_t i = 0; i < g->n_sites; i++) home[i] = tt_home_share(e, &e->sites[g->first_site + i]);
-        push(e, g, service, home, l, "the last step home: every site has its usual share");
+        tt_group_push(e, g, service, home, l, "the last step home: every site has its usual share");
         g->weights = false;
         for (uint32_t i = 0; i < g->n_sites; i++) {
             tt_site *s = &e->sites[g->first_site + i];
@@ -344,7 +344,7 @@ static void come_back(tt_engine *e, tt_group *g, uint32_t service) {
         }
         return;
     }
-    push(e, g, service, share, l, "the site that was left answers well: give it a step of its traffic back");
+    tt_group_push(e, g, service, share, l, "the site that was left answers well: give it a step of its traffic back");
     for (uint32_t i = 0; i < g->n_sites; i++) e->sites[g->first_site + i].raised = e->sites[g->first_site + i].faulty;
 }
 

@@ -6,8 +6,6 @@
 #include <string.h>
 
 static const double learn_baseline = 0.05, learn_from_utilization = 0.4;
-/* A service that completes less than this of what arrives, or is busier than this, is full (control.md, section 4). */
-static const double flow_floor = 0.95, util_ceiling = 0.97;
 /* A service that fewer of the requests need than this; when it is full; how busy the way of the others may be for it to be open. */
 static const double some_requests = 0.6, partial_full = 0.9, way_open = 0.8;
 /* Clean enough to learn from. */
@@ -208,20 +206,19 @@ static void look_below(const tt_engine *e, const tt_site *s, tt_load *l) {
         }
         bool some = s->visits[i] > 0 && s->visits[i] < some_requests && !(in.known && l->known && in.value > some_requests * l->admitted && s->calls_per[i] < some_requests);
         tt_reading there = some && (!u.known || !in.known || in.value < 1) ? elsewhere(e, s, i) : u;
-        double base_flow = s->flow_base[i] > 0 ? s->flow_base[i] : 1;
-        bool behind = in.known && out.known && in.value >= 1 && out.value / in.value / base_flow < flow_floor;
-        if (some && ((there.known && there.value > partial_full) || behind)) {
+        bool flows = in.known && out.known && in.value >= 1;
+        double base = s->flow_base[i] > 0 ? s->flow_base[i] : 1, flow = flows ? out.value / in.value / base : 1;
+        if (some && ((there.known && there.value > partial_full) || flow < TT_FLOW_FLOOR)) {
             l->partial = true;
             l->partial_service = (int)s->closure[i];
         } else if (!some && u.known && u.value > way)
             way = u.value;
-        if (!in.known || !out.known || in.value < 1) continue;
-        double base = base_flow, flow = out.value / in.value / base;
+        if (!flows) continue;
         if (!l->flow_known || flow < least_flow) least_flow = flow;
         l->flow_known = true;
         /* A feature that is asked less by our own doing has less throughput for it. */
         if (s->level > 0 && strcmp(tt_service_cname(e, s->closure[i]), s->feature) == 0) continue;
-        if (flow >= flow_floor && !(u.known && u.value > util_ceiling)) continue;
+        if (flow >= TT_FLOW_FLOOR && !(u.known && u.value > TT_UTILIZATION_CEILING)) continue;
         double calls = s->calls_per[i] > 0 ? s->calls_per[i] : 1, through = out.value / calls;
         if (l->throughput > 0 && through >= l->throughput) continue;
         l->throughput = through;
@@ -267,7 +264,6 @@ static void learn(tt_engine *e, tt_site *s) {
         if (called >= 1 && admitted >= 1) s->visits[i] = ewma(s->visits[i], called / admitted, learn_baseline);
         if (lat.known) s->latency_dep_base[i] = ewma(s->latency_dep_base[i], lat.value, learn_baseline);
     }
-    s->ok_base = ewma(s->ok_base, l->ok, learn_baseline);
 }
 
 void tt_sites_look(tt_engine *e) {

@@ -8,12 +8,12 @@
 
 #define SITE_NUMBERS(X)                                                                                                                              \
     X(learned_rps) X(utilization_worth) X(latency_base_ms) X(measured_rps) X(cap_rps) X(ack_share) X(probe_ratio) X(armed_rps) X(armed_latency_ms) X(good_rps) X(trim) X(raise) X(reserve)   \
-    X(ok_base) X(reach) X(base.rate_rps) X(base.multiplier) X(base.integral)
-#define SITE_COUNTS(X) X(base_samples) X(level) X(level_before) X(bad_samples) X(hot_samples) X(bites) X(base.steps_done)
+    X(reach) X(base.rate_rps) X(base.multiplier) X(base.integral)
+#define SITE_COUNTS(X) X(base_samples) X(level) X(level_before) X(bad_samples) X(bites) X(base.steps_done)
 #define SITE_FLAGS(X) X(acted) X(acknowledged) X(raised) X(faulty) X(by_ratio)
 #define SITE_TIMES(X)                                                                                                                                \
     X(learned_at) X(measured_at) X(judged_at) X(commanded_at) X(effective_at) X(violated_at) X(raised_at) X(unbound_since) X(flush_until)            \
-    X(dependency_bad_at) X(trouble_since) X(disarmed_until) X(base.acted_at) X(base.rate_at) X(sides_learned_at)
+    X(dependency_bad_at) X(disarmed_until) X(base.acted_at) X(base.rate_at) X(sides_learned_at)
 #define LOOP_FLAGS(X) X(approved) X(aborting) X(paged) X(shadow_said) X(ejected) X(kept_known) X(kept) X(asks)
 #define LOOP_COUNTS(X) X(plan_hash) X(reversals) X(rung) X(counted)
 #define LOOP_TIMES(X)                                                                                                                                \

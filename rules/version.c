@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const double bad_fail = 0.05, clean_fail = 0.025, plain_at_once = 0.2, other_fails_share = 0.3;
-static const double trickle = 0.05, safe_load = 0.92, telling_utilization = 0.2;
+static const double trickle = 0.05, telling_utilization = 0.2;
 static const double telling_requests = 30, some_requests = 5;
 static const double quarter = 0.25;
 static const int64_t hold_max_ns = TT_SECONDS(300), relapse_within_ns = TT_SECONDS(120), gone_after_ns = TT_SECONDS(60), wind_back_ns = TT_SECONDS(5);
@@ -84,7 +84,7 @@ static void leave(tt_engine *e, tt_loop *l, const tt_step *st, const tt_dc_def *
         hold_once(e, l, why);
         return;
     }
-    double fits = fmax(safe_load * other->capacity - other->offered, 0), most = e->rules->guardrails.max_capacity_removed;
+    double fits = fmax(TT_SAFE_LOAD * other->capacity - other->offered, 0), most = e->rules->guardrails.max_capacity_removed;
     if (total > 0 && move * total > fits) move = fits / total;
     if (move > most) {
         tt_emit(e, "guardrail", l, "guardrails.max_capacity_removed keeps part of the traffic with %.*s", TT_SV_ARG(from->name));
