@@ -393,13 +393,6 @@ static void step_alert(tt_engine *e, tt_anomaly *a) {
 
 /* ---- saved and restored ---- */
 
-static void put_age(tt_buf *b, const char *name, tt_time t, tt_time now) {
-    if (t.ns)
-        tt_buf_printf(b, ",\"%s\":%lld", name, (long long)tt_since(now, t));
-    else
-        tt_buf_printf(b, ",\"%s\":null", name);
-}
-
 void tt_anomalies_save(const tt_engine *e, tt_time now, tt_buf *b) {
     bool first = true;
     for (uint32_t i = 0; i < e->n_anomalies; i++) {
@@ -411,9 +404,9 @@ void tt_anomalies_save(const tt_engine *e, tt_time now, tt_buf *b) {
         tt_buf_printf(b, ",\"hash\":%u,\"state\":\"%s\",\"since_wall_ms\":%lld,\"muted\":%s,\"alert_key\":", e->rules->anomalies[a->anomaly].hash,
                       tt_anomaly_state_name(a->state), (long long)a->since_wall.ms, a->muted ? "true" : "false");
         tt_buf_json_string(b, tt_sv_of(a->alert_key));
-        put_age(b, "since", a->since, now);
-        put_age(b, "first_sample", a->first_sample, now);
-        put_age(b, "last_sample", a->last_sample, now);
+        tt_buf_member_age(b, "since", a->since, now);
+        tt_buf_member_age(b, "first_sample", a->first_sample, now);
+        tt_buf_member_age(b, "last_sample", a->last_sample, now);
         tt_buf_put(b, TT_SV(",\"labels\":{"));
         for (uint32_t k = 0; k < a->labels.n; k++) {
             if (k) tt_buf_put(b, TT_SV(","));

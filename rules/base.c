@@ -231,3 +231,40 @@ void tt_buf_json_string(tt_buf *b, tt_sv s) {
     tt_buf_put(b, (tt_sv){s.p ? s.p + plain : NULL, s.n - plain});
     tt_buf_put(b, TT_SV("\""));
 }
+
+void tt_buf_key(tt_buf *b, const char *name) {
+    tt_buf_printf(b, ",\"%s\":", name);
+}
+
+void tt_buf_member(tt_buf *b, const char *name, tt_sv text) {
+    tt_buf_key(b, name);
+    tt_buf_json_string(b, text);
+}
+
+void tt_buf_member_or_null(tt_buf *b, const char *name, const char *text) {
+    tt_buf_key(b, name);
+    if (*text)
+        tt_buf_json_string(b, tt_sv_of(text));
+    else
+        tt_buf_put(b, TT_SV("null"));
+}
+
+void tt_buf_member_number(tt_buf *b, const char *name, double v) {
+    tt_buf_key(b, name);
+    tt_buf_number(b, v);
+}
+
+static void put_integer(tt_buf *b, const char *name, bool known, int64_t v) {
+    if (known)
+        tt_buf_printf(b, ",\"%s\":%lld", name, (long long)v);
+    else
+        tt_buf_printf(b, ",\"%s\":null", name);
+}
+
+void tt_buf_member_wall(tt_buf *b, const char *name, tt_wall w) {
+    put_integer(b, name, w.ms != 0, w.ms);
+}
+
+void tt_buf_member_age(tt_buf *b, const char *name, tt_time t, tt_time now) {
+    put_integer(b, name, t.ns != 0, t.ns ? tt_since(now, t) : 0);
+}

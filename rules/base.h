@@ -85,6 +85,14 @@ void tt_buf_printf(tt_buf *b, const char *fmt, ...) TT_PRINTF(2, 3); /* never %f
 void tt_buf_json_string(tt_buf *b, tt_sv s);                          /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
 void tt_buf_number(tt_buf *b, double v); /* shortest text that reads back to the same double, '.' whatever the locale; not finite: null */
 
+/* A further member of a JSON object: ,"name":value. `name` is a literal that needs no escaping. */
+void tt_buf_key(tt_buf *b, const char *name); /* the value follows */
+void tt_buf_member(tt_buf *b, const char *name, tt_sv text);
+void tt_buf_member_or_null(tt_buf *b, const char *name, const char *text); /* empty: null */
+void tt_buf_member_number(tt_buf *b, const char *name, double v);          /* not finite: null */
+void tt_buf_member_wall(tt_buf *b, const char *name, tt_wall w);           /* ms; 0: null */
+void tt_buf_member_age(tt_buf *b, const char *name, tt_time t, tt_time now); /* ns since; 0: null */
+
 /* Numbers with units, locale-free. false and *ret untouched when `s` is anything else. */
 bool tt_parse_number(tt_sv s, double *ret);          /* finite decimal: "12", "-0.5", "1e3" */
 bool tt_parse_ratio(tt_sv s, double *ret);           /* "35%" or "0.35": 0 to 1 inclusive */

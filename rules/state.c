@@ -30,33 +30,16 @@ static const char *const ended_names[] = {"recovered", "escalated", "aborted", "
 
 /* ---- writing ---- */
 
-static void put_time(tt_buf *b, const char *name, tt_time t, tt_time now) {
-    if (t.ns == 0)
-        tt_buf_printf(b, ",\"%s\":null", name);
-    else
-        tt_buf_printf(b, ",\"%s\":%lld", name, (long long)tt_since(now, t));
-}
-
-static void put_number(tt_buf *b, const char *name, double v) {
-    tt_buf_printf(b, ",\"%s\":", name);
-    tt_buf_number(b, v);
-}
-
-static void put_text(tt_buf *b, const char *name, const char *v) {
-    tt_buf_printf(b, ",\"%s\":", name);
-    tt_buf_json_string(b, tt_sv_of(v));
-}
-
 static const char *loop_id(const tt_engine *e, int32_t loop) { return loop < 0 ? "" : e->loops[loop].id; }
 
 static void put_site(const tt_engine *e, const tt_site *s, tt_time now, tt_buf *b) {
     tt_buf_put(b, TT_SV("{\"service\":"));
     tt_buf_json_string(b, tt_sv_of(tt_service_cname(e, s->service)));
-    put_text(b, "dc", tt_dc_cname(e, s));
-    put_text(b, "loop", loop_id(e, s->loop));
-    put_text(b, "feature", s->feature);
-    put_text(b, "feature_service", s->feature_service);
-#define X(f) put_number(b, #f, s->f);
+    tt_buf_member(b, "dc", tt_sv_of(tt_dc_cname(e, s)));
+    tt_buf_member(b, "loop", tt_sv_of(loop_id(e, s->loop)));
+    tt_buf_member(b, "feature", tt_sv_of(s->feature));
+    tt_buf_member(b, "feature_service", tt_sv_of(s->feature_service));
+#define X(f) tt_buf_member_number(b, #f, s->f);
     SITE_NUMBERS(X)
 #undef X
 #define X(f) tt_buf_printf(b, ",\"%s\":%u", #f, s->f);
@@ -65,7 +48,7 @@ static void put_site(const tt_engine *e, const tt_site *s, tt_time now, tt_buf *
 #define X(f) tt_buf_printf(b, ",\"%s\":%s", #f, s->f ? "true" : "false");
     SITE_FLAGS(X)
 #undef X
-#define X(f) put_time(b, #f, s->f, now);
+#define X(f) tt_buf_member_age(b, #f, s->f, now);
     SITE_TIMES(X)
 #undef X
     tt_buf_printf(b, ",\"hold_ns\":%lld,\"drop\":{", (long long)s->hold_ns);
@@ -80,10 +63,10 @@ static void put_site(const tt_engine *e, const tt_site *s, tt_time now, tt_buf *
         const tt_capacity *c = &s->capacity[k];
         if (!c->samples) continue;
         tt_buf_printf(b, "%s\"%s\":{\"samples\":%u", n++ ? "," : "", tt_capacity_source_name((tt_capacity_source)k), c->samples);
-        put_number(b, "rps", c->rps);
-        put_number(b, "confidence", c->confidence);
-        put_number(b, "spread", c->spread);
-        put_time(b, "at", c->at, now);
+        tt_buf_member_number(b, "rps", c->rps);
+        tt_buf_member_number(b, "confidence", c->confidence);
+        tt_buf_member_number(b, "spread", c->spread);
+        tt_buf_member_age(b, "at", c->at, now);
         tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, TT_SV("},\"below\":{"));
@@ -124,13 +107,13 @@ static void put_sides(const tt_loop *l, tt_time now, tt_buf *b) {
         tt_buf_printf(b, "%s\"%s\":{\"needed_samples\":%u,\"hold_ns\":%lld", first ? "" : ",", tt_side_name(k),
                       d->needed_samples, (long long)d->hold_ns);
         first = false;
-        put_text(b, "service", d->service);
-        put_text(b, "name", d->name);
-        put_number(b, "value", d->value);
+        tt_buf_member(b, "service", tt_sv_of(d->service));
+        tt_buf_member(b, "name", tt_sv_of(d->name));
+        tt_buf_member_number(b, "value", d->value);
 #define X(f) tt_buf_printf(b, ",\"%s\":%s", #f, d->f ? "true" : "false");
         SIDE_FLAGS(X)
 #undef X
-#define X(f) put_time(b, #f, d->f, now);
+#define X(f) tt_buf_member_age(b, #f, d->f, now);
         SIDE_TIMES(X)
 #undef X
         tt_buf_put(b, TT_SV("}"));
@@ -141,9 +124,9 @@ static void put_sides(const tt_loop *l, tt_time now, tt_buf *b) {
 static void put_loop(const tt_loop *l, tt_time now, tt_buf *b) {
     tt_buf_put(b, TT_SV("{\"target\":"));
     tt_target_json(&l->target, b);
-    put_text(b, "phase", tt_phase_name(l->phase));
-    if (l->ended) put_text(b, "ended", l->ended);
-#define X(f) put_text(b, #f, l->f);
+    tt_buf_member(b, "phase", tt_sv_of(tt_phase_name(l->phase)));
+    if (l->ended) tt_buf_member(b, "ended", tt_sv_of(l->ended));
+#define X(f) tt_buf_member(b, #f, tt_sv_of(l->f));
     LOOP_TEXTS(X)
 #undef X
 #define X(f) tt_buf_printf(b, ",\"%s\":%u", #f, l->f);
@@ -152,7 +135,7 @@ static void put_loop(const tt_loop *l, tt_time now, tt_buf *b) {
 #define X(f) tt_buf_printf(b, ",\"%s\":%s", #f, l->f ? "true" : "false");
     LOOP_FLAGS(X)
 #undef X
-#define X(f) put_time(b, #f, l->f, now);
+#define X(f) tt_buf_member_age(b, #f, l->f, now);
     LOOP_TIMES(X)
 #undef X
 #define X(f) tt_buf_printf(b, ",\"%s_ms\":%lld", #f, (long long)l->f.ms);
@@ -160,13 +143,13 @@ static void put_loop(const tt_loop *l, tt_time now, tt_buf *b) {
 #undef X
     put_sides(l, now, b);
     tt_buf_printf(b, ",\"hold_ns\":%lld", (long long)l->hold_ns);
-    put_number(b, "eject_share", l->eject_share);
+    tt_buf_member_number(b, "eject_share", l->eject_share);
     for (uint32_t i = 0; i < l->n_not_chosen; i++) {
         tt_buf_put(b, i ? TT_SV(",{\"plan\":") : TT_SV(",\"not_chosen\":[{\"plan\":"));
         tt_buf_json_string(b, tt_sv_of(l->not_chosen[i].plan));
         tt_buf_put(b, TT_SV(",\"target\":"));
         tt_target_json(&l->not_chosen[i].target, b);
-        put_text(b, "why", l->not_chosen[i].why);
+        tt_buf_member(b, "why", tt_sv_of(l->not_chosen[i].why));
         tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, l->n_not_chosen ? TT_SV("]}") : TT_SV("}"));
@@ -186,14 +169,14 @@ static void put_record(const tt_record *r, tt_buf *b) {
 static void put_pin(const tt_pin *p, tt_time now, tt_buf *b) {
     tt_buf_put(b, TT_SV("{\"target\":"));
     tt_target_json(&p->spec.target, b);
-    put_text(b, "id", p->id);
-    put_text(b, "kind", tt_pin_kind_name(p->spec.kind));
-    put_text(b, "name", p->spec.name);
-    put_number(b, "value", p->spec.value);
+    tt_buf_member(b, "id", tt_sv_of(p->id));
+    tt_buf_member(b, "kind", tt_sv_of(tt_pin_kind_name(p->spec.kind)));
+    tt_buf_member(b, "name", tt_sv_of(p->spec.name));
+    tt_buf_member_number(b, "value", p->spec.value);
     tt_buf_printf(b, ",\"off\":%s,\"for_ns\":%lld,\"since_ms\":%lld", isnan(p->spec.value) ? "true" : "false", (long long)p->spec.for_ns, (long long)p->since.ms);
-    put_time(b, "expires_at", p->expires_at, now);
-    put_text(b, "actor", p->actor);
-    put_text(b, "reason", p->reason);
+    tt_buf_member_age(b, "expires_at", p->expires_at, now);
+    tt_buf_member(b, "actor", tt_sv_of(p->actor));
+    tt_buf_member(b, "reason", tt_sv_of(p->reason));
     tt_buf_put(b, TT_SV(",\"shares\":{"));
     for (uint32_t i = 0; i < p->spec.n_dcs; i++) {
         if (i) tt_buf_put(b, TT_SV(","));
@@ -206,11 +189,11 @@ static void put_pin(const tt_pin *p, tt_time now, tt_buf *b) {
 
 static void put_test(const tt_load_test *t, tt_time now, tt_buf *b) {
     tt_buf_printf(b, "{\"phase\":%d,\"hold_ns\":%lld", (int)t->phase, (long long)t->spec.hold_ns);
-    put_time(b, "started_at", t->started_at, now);
-#define X(f) put_text(b, #f, t->f);
+    tt_buf_member_age(b, "started_at", t->started_at, now);
+#define X(f) tt_buf_member(b, #f, tt_sv_of(t->f));
     TEST_TEXTS(X)
 #undef X
-#define X(f) put_number(b, #f, t->f);
+#define X(f) tt_buf_member_number(b, #f, t->f);
     TEST_NUMBERS(X)
 #undef X
 #define X(f) tt_buf_printf(b, ",\"%s_ms\":%lld", #f, (long long)t->f.ms);
@@ -223,8 +206,8 @@ void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
     tt_buf_printf(b, "{\"format\":1,\"version\":%llu,\"loop_counter\":%llu,\"frozen\":", (unsigned long long)e->version, (unsigned long long)e->loop_counter);
     if (e->frozen) {
         tt_buf_printf(b, "{\"since_ms\":%lld", (long long)e->frozen_since.ms);
-        put_text(b, "by", e->frozen_by);
-        put_text(b, "reason", e->frozen_reason);
+        tt_buf_member(b, "by", tt_sv_of(e->frozen_by));
+        tt_buf_member(b, "reason", tt_sv_of(e->frozen_reason));
         tt_buf_put(b, TT_SV("}"));
     } else
         tt_buf_put(b, TT_SV("null"));
@@ -241,10 +224,10 @@ void tt_engine_save(const tt_engine *e, tt_time now, tt_buf *b) {
         tt_buf_put(b, first ? TT_SV("{\"service\":") : TT_SV(",{\"service\":"));
         first = false;
         tt_buf_json_string(b, e->rules->services[i].name);
-        put_text(b, "loop", loop_id(e, g->loop));
-        put_time(b, "commanded_at", g->commanded_at, now);
-        put_time(b, "change_at", g->change_at, now);
-        put_number(b, "change_spent", g->change_spent);
+        tt_buf_member(b, "loop", tt_sv_of(loop_id(e, g->loop)));
+        tt_buf_member_age(b, "commanded_at", g->commanded_at, now);
+        tt_buf_member_age(b, "change_at", g->change_at, now);
+        tt_buf_member_number(b, "change_spent", g->change_spent);
         tt_buf_put(b, TT_SV(",\"share\":{"));
         for (uint32_t k = 0; g->weights && k < g->n_sites; k++) {
             if (k) tt_buf_put(b, TT_SV(","));

@@ -303,16 +303,11 @@ static void truth(tt_buf *b, const char *name, tt_truth t) {
     tt_buf_printf(b, ",\"%s\":%s", name, t == TT_UNKNOWN ? "null" : t == TT_TRUE ? "true" : "false");
 }
 
-static void number(tt_buf *b, const char *name, double v) {
-    tt_buf_printf(b, ",\"%s\":", name);
-    tt_buf_number(b, v);
-}
-
 static void window(tt_buf *b, const char *name, const tt_burn_figure *f, int64_t ns) {
     tt_buf_printf(b, ",\"%s\":{\"span_ms\":%lld", name, (long long)(ns / 1000000));
-    number(b, "error_ratio", f->ratio);
-    number(b, "covered", f->covered);
-    number(b, "burn", f->burn);
+    tt_buf_member_number(b, "error_ratio", f->ratio);
+    tt_buf_member_number(b, "covered", f->covered);
+    tt_buf_member_number(b, "burn", f->burn);
     tt_buf_put(b, TT_SV("}"));
 }
 
@@ -346,12 +341,12 @@ static void say_deviation(const tt_anomaly_def *d, const tt_deviation *f, tt_buf
             tt_buf_put(b, TT_SV(",\"season_ms\":null"));
         tt_buf_printf(b, ",\"slot_ms\":%lld,\"n\":%u,\"needs\":%u", (long long)(d->baseline.slot_ns / 1000000), f->n, d->baseline.needs);
     }
-    number(b, "median", f->expected);
-    number(b, "mad", f->scale / tt_mad_to_sigma);
-    number(b, "deviation", f->deviation);
-    number(b, "deviates", d->deviates.deviates);
-    number(b, "clears", d->deviates.clears);
-    number(b, "threshold", f->threshold);
+    tt_buf_member_number(b, "median", f->expected);
+    tt_buf_member_number(b, "mad", f->scale / tt_mad_to_sigma);
+    tt_buf_member_number(b, "deviation", f->deviation);
+    tt_buf_member_number(b, "deviates", d->deviates.deviates);
+    tt_buf_member_number(b, "clears", d->deviates.clears);
+    tt_buf_member_number(b, "threshold", f->threshold);
     tt_buf_put(b, TT_SV("}"));
 }
 

@@ -6,26 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void key(tt_buf *b, const char *name) { tt_buf_printf(b, ",\"%s\":", name); }
-static void text(tt_buf *b, const char *name, const char *v) {
-    key(b, name);
-    tt_buf_json_string(b, tt_sv_of(v));
-}
-static void textv(tt_buf *b, const char *name, tt_sv v) {
-    key(b, name);
-    tt_buf_json_string(b, v);
-}
-static void number(tt_buf *b, const char *name, double v) {
-    key(b, name);
-    tt_buf_number(b, v);
-}
-static void wall(tt_buf *b, const char *name, tt_wall w) {
-    if (w.ms)
-        tt_buf_printf(b, ",\"%s\":%lld", name, (long long)w.ms);
-    else
-        tt_buf_printf(b, ",\"%s\":null", name);
-}
-
 static void labels(tt_buf *b, const tt_labels *l) {
     tt_buf_put(b, TT_SV("{"));
     for (uint32_t i = 0; i < l->n; i++) {
@@ -53,11 +33,11 @@ static void keeps(const tt_engine *e, const tt_loop *l, tt_buf *b) {
         size_t n = tt_expr_signals(x, signals);
         bool simple = tt_expr_bound(x, &bound_signal, &op, &bound);
         tt_reading r = n ? tt_read_signal(e, signals[0], &k.where) : (tt_reading){0};
-        textv(b, "signal", n ? e->rules->signals[signals[0]].name : TT_SV(""));
-        textv(b, "op", simple ? op : TT_SV(""));
-        number(b, "bound", simple ? bound : (double)NAN);
-        number(b, "value", r.known ? r.value : (double)NAN);
-        text(b, "quality", tt_quality_name(r.known ? TT_Q_OK : r.quality));
+        tt_buf_member(b, "signal", n ? e->rules->signals[signals[0]].name : TT_SV(""));
+        tt_buf_member(b, "op", simple ? op : TT_SV(""));
+        tt_buf_member_number(b, "bound", simple ? bound : (double)NAN);
+        tt_buf_member_number(b, "value", r.known ? r.value : (double)NAN);
+        tt_buf_member(b, "quality", tt_sv_of(tt_quality_name(r.known ? TT_Q_OK : r.quality)));
         tt_truth t = tt_expr_eval(x, tt_look_read, &k);
         tt_buf_printf(b, ",\"holds\":%s}", t == TT_UNKNOWN ? "null" : t == TT_TRUE ? "true" : "false");
     }
@@ -69,10 +49,10 @@ static void actuator(tt_buf *b, bool *first, const tt_target *t, const char *act
     *first = false;
     tt_buf_put(b, TT_SV("{\"target\":"));
     tt_target_json(t, b);
-    text(b, "action", action);
-    number(b, "value", value);
-    text(b, "unit", unit);
-    number(b, "max", max);
+    tt_buf_member(b, "action", tt_sv_of(action));
+    tt_buf_member_number(b, "value", value);
+    tt_buf_member(b, "unit", tt_sv_of(unit));
+    tt_buf_member_number(b, "max", max);
     tt_buf_put(b, TT_SV("}"));
 }
 
@@ -167,23 +147,23 @@ static const char *next_of(const tt_engine *e, const tt_loop *l, int64_t *in_ns,
 static void loop_head(const tt_engine *e, const tt_loop *l, tt_buf *b) {
     tt_buf_put(b, TT_SV("{\"id\":"));
     tt_buf_json_string(b, tt_sv_of(l->id));
-    text(b, "plan", l->plan_name);
-    text(b, "mode", l->plan ? tt_mode_name(l->plan->mode) : "gone");
-    text(b, "anomaly", l->anomaly_name);
-    key(b, "target");
+    tt_buf_member(b, "plan", tt_sv_of(l->plan_name));
+    tt_buf_member(b, "mode", tt_sv_of(l->plan ? tt_mode_name(l->plan->mode) : "gone"));
+    tt_buf_member(b, "anomaly", tt_sv_of(l->anomaly_name));
+    tt_buf_key(b, "target");
     tt_target_json(&l->target, b);
-    text(b, "phase", tt_phase_name(l->phase));
-    wall(b, "opened_ms", l->opened);
-    wall(b, "phase_since_ms", l->phase_wall);
-    wall(b, "closed_ms", l->closed);
+    tt_buf_member(b, "phase", tt_sv_of(tt_phase_name(l->phase)));
+    tt_buf_member_wall(b, "opened_ms", l->opened);
+    tt_buf_member_wall(b, "phase_since_ms", l->phase_wall);
+    tt_buf_member_wall(b, "closed_ms", l->closed);
     if (l->ended)
-        text(b, "ended", l->ended);
+        tt_buf_member(b, "ended", tt_sv_of(l->ended));
     else
         tt_buf_put(b, TT_SV(",\"ended\":null"));
-    text(b, "why", l->why);
+    tt_buf_member(b, "why", tt_sv_of(l->why));
     int64_t in;
     char held[300];
-    text(b, "next", next_of(e, l, &in, held));
+    tt_buf_member(b, "next", tt_sv_of(next_of(e, l, &in, held)));
     if (in >= 0)
         tt_buf_printf(b, ",\"next_ms\":%lld", (long long)(e->wall.ms + in / 1000000));
     else
@@ -193,12 +173,12 @@ static void loop_head(const tt_engine *e, const tt_loop *l, tt_buf *b) {
     const tt_site *s = tt_site_of((tt_engine *)e, l->target.service, l->target.dc);
     tt_capacity_source source = TT_CAPACITY_CONFIGURED;
     tt_capacity c = s ? tt_site_best_capacity(e, s, &source) : (tt_capacity){0};
-    key(b, "capacity");
+    tt_buf_key(b, "capacity");
     if (c.rps > 0) {
         tt_buf_put(b, TT_SV("{\"rps\":"));
         tt_buf_number(b, c.rps);
-        text(b, "source", tt_capacity_source_name(source));
-        number(b, "confidence", c.confidence);
+        tt_buf_member(b, "source", tt_sv_of(tt_capacity_source_name(source)));
+        tt_buf_member_number(b, "confidence", c.confidence);
         tt_buf_printf(b, ",\"age_ms\":%lld}", c.at.ns ? (long long)(tt_since(e->now, c.at) / 1000000) : 0LL);
     } else
         tt_buf_put(b, TT_SV("null"));
@@ -211,9 +191,9 @@ static void loop_head(const tt_engine *e, const tt_loop *l, tt_buf *b) {
     for (uint32_t i = 0; i < l->n_not_chosen; i++) {
         tt_buf_put(b, i ? TT_SV(",{\"plan\":") : TT_SV("{\"plan\":"));
         tt_buf_json_string(b, tt_sv_of(l->not_chosen[i].plan));
-        key(b, "target");
+        tt_buf_key(b, "target");
         tt_target_json(&l->not_chosen[i].target, b);
-        text(b, "why", l->not_chosen[i].why);
+        tt_buf_member(b, "why", tt_sv_of(l->not_chosen[i].why));
         tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, TT_SV("],\"allowed\":["));
@@ -311,11 +291,11 @@ void tt_engine_signals_json(const tt_engine *e, tt_buf *b) {
         tt_buf_put(b, first ? TT_SV("{\"name\":") : TT_SV(",{\"name\":"));
         first = false;
         tt_buf_json_string(b, e->rules->signals[s->signal].name);
-        key(b, "labels");
+        tt_buf_key(b, "labels");
         labels(b, &s->labels);
         tt_quality q = tt_series_quality(e, s);
-        number(b, "value", q == TT_Q_OK ? s->value : (double)NAN);
-        text(b, "quality", tt_quality_name(q));
+        tt_buf_member_number(b, "value", q == TT_Q_OK ? s->value : (double)NAN);
+        tt_buf_member(b, "quality", tt_sv_of(tt_quality_name(q)));
         if (s->at.ns)
             tt_buf_printf(b, ",\"age_ms\":%lld}", (long long)(tt_since(e->now, s->at) / 1000000));
         else
@@ -334,12 +314,12 @@ void tt_engine_anomalies_json(const tt_engine *e, tt_buf *b) {
         tt_buf_put(b, first ? TT_SV("{\"name\":") : TT_SV(",{\"name\":"));
         first = false;
         tt_buf_json_string(b, d->name);
-        key(b, "labels");
+        tt_buf_key(b, "labels");
         labels(b, &a->labels);
-        text(b, "state", tt_anomaly_state_name(a->state));
-        wall(b, "since_ms", a->since_wall);
-        number(b, "value", a->value_known ? a->value : (double)NAN);
-        textv(b, "text", tt_anomaly_text(d));
+        tt_buf_member(b, "state", tt_sv_of(tt_anomaly_state_name(a->state)));
+        tt_buf_member_wall(b, "since_ms", a->since_wall);
+        tt_buf_member_number(b, "value", a->value_known ? a->value : (double)NAN);
+        tt_buf_member(b, "text", tt_anomaly_text(d));
         tt_buf_put(b, TT_SV(","));
         tt_trigger_detail(e, a, b);
         tt_buf_put(b, TT_SV("}"));
@@ -362,9 +342,9 @@ static void candidates(const tt_engine *e, const tt_site *s, tt_buf *b) {
         if (!(c.rps > 0)) continue;
         tt_buf_printf(b, "%s{\"source\":\"%s\"", first ? "" : ",", tt_capacity_source_name((tt_capacity_source)k));
         first = false;
-        number(b, "rps", c.rps);
-        number(b, "confidence", c.confidence);
-        number(b, "spread", c.samples > 1 ? c.spread : (double)NAN);
+        tt_buf_member_number(b, "rps", c.rps);
+        tt_buf_member_number(b, "confidence", c.confidence);
+        tt_buf_member_number(b, "spread", c.samples > 1 ? c.spread : (double)NAN);
         tt_buf_printf(b, ",\"samples\":%u", c.samples);
         age(e, b, c.at);
         tt_buf_put(b, TT_SV("}"));
@@ -381,18 +361,18 @@ void tt_engine_capacity_json(const tt_engine *e, tt_buf *b) {
         bool known = c.rps > 0;
         tt_buf_put(b, i ? TT_SV(",{\"service\":") : TT_SV("{\"service\":"));
         tt_buf_json_string(b, tt_sv_of(tt_service_cname(e, s->service)));
-        text(b, "dc", tt_dc_cname(e, s));
-        number(b, "rps", known ? c.rps : (double)NAN);
-        text(b, "source", known ? tt_capacity_source_name(source) : "unknown");
-        number(b, "confidence", c.confidence);
+        tt_buf_member(b, "dc", tt_sv_of(tt_dc_cname(e, s)));
+        tt_buf_member_number(b, "rps", known ? c.rps : (double)NAN);
+        tt_buf_member(b, "source", tt_sv_of(known ? tt_capacity_source_name(source) : "unknown"));
+        tt_buf_member_number(b, "confidence", c.confidence);
         age(e, b, c.at);
-        number(b, "utilization", s->load.util_known ? s->load.util : (double)NAN);
-        number(b, "headroom_rps", known && s->load.known ? c.rps - tt_site_demand(s) : (double)NAN);
-        number(b, "offered_rps", s->load.known ? s->load.offered : (double)NAN);
-        number(b, "ok_rps", s->load.known ? s->load.ok : (double)NAN);
-        number(b, "dropped_rps", s->load.known ? s->load.dropped : (double)NAN);
-        number(b, "share", e->groups[s->service].weights ? e->groups[s->service].share[s->dc] : tt_home_share(e, s));
-        number(b, "cap_rps", s->cap_rps > 0 ? s->cap_rps : (double)NAN);
+        tt_buf_member_number(b, "utilization", s->load.util_known ? s->load.util : (double)NAN);
+        tt_buf_member_number(b, "headroom_rps", known && s->load.known ? c.rps - tt_site_demand(s) : (double)NAN);
+        tt_buf_member_number(b, "offered_rps", s->load.known ? s->load.offered : (double)NAN);
+        tt_buf_member_number(b, "ok_rps", s->load.known ? s->load.ok : (double)NAN);
+        tt_buf_member_number(b, "dropped_rps", s->load.known ? s->load.dropped : (double)NAN);
+        tt_buf_member_number(b, "share", e->groups[s->service].weights ? e->groups[s->service].share[s->dc] : tt_home_share(e, s));
+        tt_buf_member_number(b, "cap_rps", s->cap_rps > 0 ? s->cap_rps : (double)NAN);
         tt_buf_printf(b, ",\"degrade_level\":%u", s->level);
         candidates(e, s, b);
         tt_buf_put(b, TT_SV("}"));
@@ -421,14 +401,14 @@ void tt_engine_summary_json(const tt_engine *e, tt_buf *b) {
     if (e->frozen) {
         tt_buf_put(b, TT_SV("{\"reason\":"));
         tt_buf_json_string(b, tt_sv_of(e->frozen_reason));
-        text(b, "by", e->frozen_by);
-        wall(b, "since_ms", e->frozen_since);
+        tt_buf_member(b, "by", tt_sv_of(e->frozen_by));
+        tt_buf_member_wall(b, "since_ms", e->frozen_since);
         tt_buf_put(b, TT_SV("}"));
     } else
         tt_buf_put(b, TT_SV("null"));
-    key(b, "pins");
+    tt_buf_key(b, "pins");
     tt_pins_put(e, b);
-    key(b, "drift");
+    tt_buf_key(b, "drift");
     tt_drifts_put(e, b);
     tt_buf_put(b, TT_SV(",\"freeze_windows\":["));
     const tt_guardrails *g = &e->rules->guardrails;
@@ -437,8 +417,8 @@ void tt_engine_summary_json(const tt_engine *e, tt_buf *b) {
         tt_window_text(&g->freeze_windows[i], when, sizeof when);
         tt_buf_put(b, i ? TT_SV(",{\"when\":") : TT_SV("{\"when\":"));
         tt_buf_json_string(b, tt_sv_of(when));
-        text(b, "then", g->freeze_windows[i].approve ? "approve" : "hold");
-        textv(b, "reason", g->freeze_windows[i].reason);
+        tt_buf_member(b, "then", tt_sv_of(g->freeze_windows[i].approve ? "approve" : "hold"));
+        tt_buf_member(b, "reason", g->freeze_windows[i].reason);
         tt_buf_printf(b, ",\"open\":%s}", e->windows_open >> i & 1 ? "true" : "false");
     }
     tt_buf_put(b, TT_SV("]}"));
@@ -449,7 +429,7 @@ static void record(const tt_record *r, tt_buf *b) {
     if (!r) r = &none;
     tt_buf_put(b, TT_SV("{\"since_ms\":"));
     tt_buf_printf(b, r->since.ms ? "%lld" : "null", (long long)r->since.ms);
-    wall(b, "last_ms", r->last);
+    tt_buf_member_wall(b, "last_ms", r->last);
 #define X(f) tt_buf_printf(b, ",\"%s\":%u", #f, r->f);
     TT_RECORD_COUNTS(X)
 #undef X
@@ -463,16 +443,16 @@ void tt_engine_plans_json(const tt_engine *e, tt_buf *b) {
         const tt_plan *p = &r->plans[i];
         tt_buf_put(b, i ? TT_SV(",{\"name\":") : TT_SV("{\"name\":"));
         tt_buf_json_string(b, p->name);
-        text(b, "mode", tt_mode_name(p->mode));
-        text(b, "law", tt_law_name(p->law));
+        tt_buf_member(b, "mode", tt_sv_of(tt_mode_name(p->mode)));
+        tt_buf_member(b, "law", tt_sv_of(tt_law_name(p->law)));
         tt_buf_printf(b, ",\"priority\":%u", p->priority);
-        if (p->exclusive.n) textv(b, "exclusive", p->exclusive);
-        textv(b, "anomaly", r->anomalies[p->anomaly].name);
-        text(b, "file", p->pos.file ? p->pos.file : "");
+        if (p->exclusive.n) tt_buf_member(b, "exclusive", p->exclusive);
+        tt_buf_member(b, "anomaly", r->anomalies[p->anomaly].name);
+        tt_buf_member(b, "file", tt_sv_of(p->pos.file ? p->pos.file : ""));
         tt_buf_printf(b, ",\"line\":%u,\"hash\":\"%08x\",\"target\":{\"service\":", p->pos.line, p->hash);
         tt_buf_json_string(b, p->service);
-        if (p->dc.n) textv(b, "dc", p->dc);
-        if (p->instance.n) textv(b, "instance", p->instance);
+        if (p->dc.n) tt_buf_member(b, "dc", p->dc);
+        if (p->instance.n) tt_buf_member(b, "instance", p->instance);
         tt_buf_put(b, TT_SV("},\"keep\":["));
         for (size_t k = 0; k < p->n_keep; k++) {
             if (k) tt_buf_put(b, TT_SV(","));

@@ -10,19 +10,6 @@
 enum { LINE_LOOPS_MAX = 200, TEXT_MAX = 1 << 20, LINE_MAX_BYTES = 4 << 20 };
 static const int64_t line_apart_ns = TT_MS(200), closed_shown_ns = TT_SECONDS(60);
 
-static void member(tt_buf *b, const char *name, const char *text) { /* empty: null */
-    tt_buf_printf(b, ",\"%s\":", name);
-    if (*text)
-        tt_buf_json_string(b, tt_sv_of(text));
-    else
-        tt_buf_put(b, TT_SV("null"));
-}
-
-static void number_member(tt_buf *b, const char *name, double v) {
-    tt_buf_printf(b, ",\"%s\":", name);
-    tt_buf_number(b, v);
-}
-
 static void put_rules(const tt_app *app, tt_buf *b) {
     tt_buf_put(b, TT_SV(",\"rules\":{\"files\":["));
     for (size_t i = 0; i < app->opt->n_rules; i++) {
@@ -31,7 +18,7 @@ static void put_rules(const tt_app *app, tt_buf *b) {
     }
     tt_buf_printf(b, "],\"plans\":%zu,\"loaded_ms\":%lld,\"hash\":\"%08x\"", app->rules->n_plans, (long long)app->shown.rules_loaded.ms,
                   app->rules->hash);
-    member(b, "error", app->shown.rules_error);
+    tt_buf_member_or_null(b, "error", app->shown.rules_error);
     tt_buf_put(b, TT_SV("}"));
 }
 
@@ -40,14 +27,14 @@ static void put_sources(const app_shown *s, tt_buf *b) {
     if (s->has_source) {
         tt_buf_put(b, TT_SV("{\"name\":"));
         tt_buf_json_string(b, tt_sv_of(s->source.name));
-        member(b, "url", s->source.url);
-        member(b, "state", tt_source_state_name(s->source.state));
+        tt_buf_member_or_null(b, "url", s->source.url);
+        tt_buf_member_or_null(b, "state", tt_source_state_name(s->source.state));
         tt_buf_printf(b, ",\"last_ok_ms\":");
         if (s->source.last_ok_ms)
             tt_buf_printf(b, "%lld", (long long)s->source.last_ok_ms);
         else
             tt_buf_put(b, TT_SV("null"));
-        member(b, "error", s->source.error);
+        tt_buf_member_or_null(b, "error", s->source.error);
         tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, TT_SV("]"));
@@ -57,13 +44,13 @@ static void put_recording(const tt_app *app, tt_buf *b) {
     tt_recorder_status st = {0};
     if (app->recorder) tt_recorder_status_of(app->recorder, &st);
     tt_buf_printf(b, ",\"recording\":{\"state\":\"%s\"", !app->recorder ? "off" : st.on ? "ok" : *st.error ? "stopped" : "starting");
-    member(b, "file", st.file);
+    tt_buf_member_or_null(b, "file", st.file);
     tt_buf_printf(b, ",\"kept_bytes\":%llu,\"missed_ticks\":%llu,\"since_ms\":", (unsigned long long)st.kept, (unsigned long long)st.missed);
     if (st.since_ms)
         tt_buf_printf(b, "%lld", (long long)st.since_ms);
     else
         tt_buf_put(b, TT_SV("null"));
-    member(b, "error", st.error);
+    tt_buf_member_or_null(b, "error", st.error);
     tt_buf_put(b, TT_SV("}"));
 }
 
@@ -72,11 +59,11 @@ static void put_status(const tt_app *app, uint32_t connected, uint32_t behind, t
     const app_shown *s = &app->shown;
     tt_buf_printf(b, "{\"now_ms\":%lld,\"started_ms\":%lld,\"version\":\"%s\",\"epoch\":%llu", (long long)tt_clock_wall().ms,
                   (long long)s->started.ms, TRIMTAB_VERSION, (unsigned long long)app->epoch);
-    number_member(b, "tick_ms", s->tick_ms);
+    tt_buf_member_number(b, "tick_ms", s->tick_ms);
     put_rules(app, b);
     put_sources(s, b);
     tt_buf_printf(b, ",\"store\":{\"kind\":\"%s\",\"state\":\"%s\"", tt_store_kind(app->store), *s->store_error ? "down" : "ok");
-    member(b, "error", s->store_error);
+    tt_buf_member_or_null(b, "error", s->store_error);
     tt_buf_put(b, TT_SV("}"));
     put_recording(app, b);
     tt_buf_printf(b, ",\"agents\":{\"connected\":%u,\"behind\":%u},", connected, behind);

@@ -15,17 +15,6 @@ static const char open_loop[] =
 
 /* ---- JSON ---- */
 
-static void key(tt_buf *b, const char *name) {
-    tt_buf_printf(b, ",\"%s\":", name);
-}
-static void text(tt_buf *b, const char *name, const char *v) {
-    key(b, name);
-    tt_buf_json_string(b, tt_sv_of(v));
-}
-static void number(tt_buf *b, const char *name, double v) {
-    key(b, name);
-    tt_buf_number(b, v);
-}
 static void when(tt_buf *b, const char *name, int64_t ms) {
     if (ms)
         tt_buf_printf(b, ",\"%s\":%lld", name, (long long)ms);
@@ -41,12 +30,12 @@ static void put_wishes(const tt_backtest_loop *l, bool first, tt_buf *b) {
         tt_buf_put(b, any ? TT_SV(",{\"target\":") : TT_SV("{\"target\":"));
         any = true;
         tt_target_json(&w->target, b);
-        text(b, "action", w->action);
-        number(b, "from", w->before);
-        number(b, "to", first ? w->first : w->most);
-        text(b, "unit", w->unit);
+        tt_buf_member(b, "action", tt_sv_of(w->action));
+        tt_buf_member_number(b, "from", w->before);
+        tt_buf_member_number(b, "to", first ? w->first : w->most);
+        tt_buf_member(b, "unit", tt_sv_of(w->unit));
         when(b, "at_ms", first ? w->first_ms : w->most_ms);
-        text(b, "reason", first ? w->reason : w->most_reason);
+        tt_buf_member(b, "reason", tt_sv_of(first ? w->reason : w->most_reason));
         tt_buf_put(b, TT_SV("}"));
     }
 }
@@ -54,19 +43,19 @@ static void put_wishes(const tt_backtest_loop *l, bool first, tt_buf *b) {
 static void put_loop(const tt_backtest_loop *l, int64_t to_ms, tt_buf *b) {
     tt_buf_put(b, TT_SV("{\"plan\":"));
     tt_buf_json_string(b, tt_sv_of(l->plan));
-    text(b, "mode", tt_mode_name(l->mode));
-    key(b, "target");
+    tt_buf_member(b, "mode", tt_sv_of(tt_mode_name(l->mode)));
+    tt_buf_key(b, "target");
     tt_target_json(&l->target, b);
-    text(b, "verdict", tt_backtest_verdict_name(tt_backtest_verdict_of(l)));
+    tt_buf_member(b, "verdict", tt_sv_of(tt_backtest_verdict_name(tt_backtest_verdict_of(l))));
     when(b, "opened_ms", l->opened_ms);
     when(b, "closed_ms", l->closed_ms);
     tt_buf_printf(b, ",\"lasted_ms\":%lld,\"before_from\":%s", (long long)((l->closed_ms ? l->closed_ms : to_ms) - l->opened_ms), l->before ? "true" : "false");
     if (l->closed_ms)
-        text(b, "ended", l->ended);
+        tt_buf_member(b, "ended", tt_sv_of(l->ended));
     else
         tt_buf_put(b, TT_SV(",\"ended\":null"));
-    text(b, "opened_because", l->opened_because);
-    text(b, "closed_because", l->closed_because);
+    tt_buf_member(b, "opened_because", tt_sv_of(l->opened_because));
+    tt_buf_member(b, "closed_because", tt_sv_of(l->closed_because));
     if (l->first_ms) {
         tt_buf_printf(b, ",\"first\":{\"at_ms\":%lld,\"after_ms\":%lld,\"actions\":[", (long long)l->first_ms, (long long)(l->first_ms - l->opened_ms));
         put_wishes(l, true, b);
@@ -78,7 +67,7 @@ static void put_loop(const tt_backtest_loop *l, int64_t to_ms, tt_buf *b) {
     tt_buf_printf(b, "],\"later_actions\":%u,\"reversals\":%u,\"escalated\":%s,\"notes\":[", l->n_later, l->n_relapses, l->escalated ? "true" : "false");
     for (uint32_t i = 0; i < l->n_notes; i++) {
         tt_buf_printf(b, "%s{\"at_ms\":%lld,\"kind\":\"%s\",\"times\":%u", i ? "," : "", (long long)l->note[i].at_ms, l->note[i].kind, l->note[i].times);
-        text(b, "reason", l->note[i].text);
+        tt_buf_member(b, "reason", tt_sv_of(l->note[i].text));
         tt_buf_put(b, TT_SV("}"));
     }
     tt_buf_put(b, TT_SV("]}"));
@@ -90,7 +79,7 @@ static void put_signals(const tt_rules *r, const tt_history *h, tt_buf *b) {
         const tt_history_signal *s = tt_history_signal_of(h, i);
         tt_buf_put(b, i ? TT_SV(",{\"name\":") : TT_SV("{\"name\":"));
         tt_buf_json_string(b, r->signals[i].name);
-        text(b, "file", r->signals[i].pos.file ? r->signals[i].pos.file : "");
+        tt_buf_member(b, "file", tt_sv_of(r->signals[i].pos.file ? r->signals[i].pos.file : ""));
         tt_buf_printf(b, ",\"line\":%u,\"asked\":%s,\"series\":%u,\"steps\":%llu,\"steps_with_data\":%llu,\"steps_refused\":%llu,\"not_a_number\":%llu",
                       r->signals[i].pos.line, s->asked ? "true" : "false", s->n_series, (unsigned long long)s->n_steps, (unsigned long long)s->n_steps_with,
                       (unsigned long long)s->n_steps_refused, (unsigned long long)s->n_nan);
@@ -170,7 +159,7 @@ void tt_backtest_json(const tt_backtest *b, const tt_history *h, tt_buf *out) {
     tt_backtest_sums_of(b, &s);
     tt_buf_printf(out, "{\"from_ms\":%lld,\"to_ms\":%lld,\"step_ms\":%lld,\"mode\":\"%s\",\"ticks\":%llu", (long long)spec->from_ms, (long long)spec->to_ms,
                   (long long)spec->step_ms, spec->mode, (unsigned long long)tt_backtest_ticks(b));
-    if (h) text(out, "prometheus", tt_history_url(h));
+    if (h) tt_buf_member(out, "prometheus", tt_sv_of(tt_history_url(h)));
     tt_buf_printf(out, ",\"rules\":{\"plans\":%zu,\"hash\":\"%08x\"}", r->n_plans, r->hash);
     tt_buf_printf(out,
                   ",\"summary\":{\"loops\":%u,\"acting\":%u,\"false_alarm_candidates\":%u,\"no_means\":%u,\"waited\":%u,\"shadow\":%u,\"still_open\":%u,"
@@ -186,19 +175,19 @@ void tt_backtest_json(const tt_backtest *b, const tt_history *h, tt_buf *out) {
     for (size_t i = 0; i < n_refusals; i++) {
         const tt_backtest_refusal *f = &refusals[i];
         tt_buf_printf(out, "%s{\"kind\":\"%s\"", i ? "," : "", f->kind);
-        text(out, "plan", f->plan);
-        key(out, "target");
+        tt_buf_member(out, "plan", tt_sv_of(f->plan));
+        tt_buf_key(out, "target");
         tt_target_json(&f->target, out);
         when(out, "first_ms", f->first_ms);
         when(out, "last_ms", f->last_ms);
         tt_buf_printf(out, ",\"times\":%u", f->times);
-        text(out, "reason", f->text);
+        tt_buf_member(out, "reason", tt_sv_of(f->text));
         tt_buf_put(out, TT_SV("}"));
     }
     tt_buf_put(out, TT_SV("],\"freezes\":["));
     for (size_t i = 0; i < n_freezes; i++) {
         tt_buf_printf(out, "%s{\"at_ms\":%lld", i ? "," : "", (long long)freezes[i].at_ms);
-        text(out, "reason", freezes[i].text);
+        tt_buf_member(out, "reason", tt_sv_of(freezes[i].text));
         tt_buf_put(out, TT_SV("}"));
     }
     tt_buf_put(out, TT_SV("]"));
@@ -207,7 +196,7 @@ void tt_backtest_json(const tt_backtest *b, const tt_history *h, tt_buf *out) {
     json_list l = {out, false};
     warnings(b, h, say_json, &l);
     tt_buf_put(out, TT_SV("]"));
-    text(out, "note", open_loop);
+    tt_buf_member(out, "note", tt_sv_of(open_loop));
     tt_buf_put(out, TT_SV("}\n"));
 }
 
