@@ -218,3 +218,11 @@ int tt_cli_parse(const tt_cli *cli, int argc, char **argv, tt_cli_list *operands
     *ret_go = true;
     return TT_EXIT_OK;
 }
+
+void tt_cli_errors(const tt_err errs[], size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        char text[900];
+        tt_err_print(&errs[i], text, sizeof text);
+        fprintf(stderr, "%s\n", text);
+    }
+}

@@ -185,3 +185,9 @@ int tt_client_events(tt_client *c, const char *path, tt_client_event each, void 
                           : *error           ? error
                                              : curl_easy_strerror(code));
 }
+
+json_t *tt_client_json(const tt_client *c) {
+    json_t *root = json_loadb(c->body.p ? c->body.p : "", c->body.n, 0, NULL);
+    if (!root && !c->quiet) fprintf(stderr, "trimtab: the answer of %s is not JSON: is this the address of a trimtab?\n", c->server);
+    return root;
+}

@@ -213,11 +213,7 @@ int tt_cmd_backtest(int argc, char **argv) {
     tt_runloop_block_signals();
     tt_matcher *matcher = tt_pcre_matcher_new();
     tt_rules *rules = matcher ? tt_rules_read(files.at, files.n, matcher, errs, ERRS_MAX, &n) : NULL;
-    for (size_t i = 0; i < n; i++) {
-        char text[900];
-        tt_err_print(&errs[i], text, sizeof text);
-        fprintf(stderr, "%s\n", text);
-    }
+    tt_cli_errors(errs, n);
     if (!rules && n == 0) fprintf(stderr, "trimtab: out of memory reading the rules\n");
     code = TT_EXIT_FAILED;
     if (rules) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "json.h"
 #include "table.h"
 
 enum { LOOK_EVERY_MS = 500, APPEARS_WITHIN_MS = 5000, LOST_FOR_MS = 60000, TAKEN_WITHIN_MS = 15000 };
@@ -19,11 +20,6 @@ static volatile sig_atomic_t stops; /* how often somebody pressed Ctrl-C */
 static void on_stop(int signo) {
     (void)signo;
     stops++;
-}
-
-static const char *member(const json_t *o, const char *name) {
-    const char *s = json_string_value(json_object_get(o, name));
-    return s ? s : "";
 }
 
 static double real(const json_t *o, const char *name) {
@@ -61,7 +57,7 @@ static const char *span(double ms, char *buf, size_t size) {
 /* ---- the table ---- */
 
 static bool wanted(const json_t *item, const char *service, const char *dc) {
-    return (!service || strcmp(member(item, "service"), service) == 0) && (!dc || strcmp(member(item, "dc"), dc) == 0);
+    return (!service || strcmp(tt_json_text(item, "service"), service) == 0) && (!dc || strcmp(tt_json_text(item, "dc"), dc) == 0);
 }
 
 static void print_table(const json_t *items) {
@@ -75,10 +71,10 @@ static void print_table(const json_t *items) {
         bool known = !isnan(real(c, "rps"));
         double headroom = real(c, "headroom_rps"), ms = real(c, "age_ms");
         if (ms >= 3600000) ms -= fmod(ms, 60000);
-        const char *const cells[] = {member(c, "service"),
-                                     member(c, "dc"),
+        const char *const cells[] = {tt_json_text(c, "service"),
+                                     tt_json_text(c, "dc"),
                                      figure(real(c, "rps"), " rps", rps, sizeof rps),
-                                     known ? member(c, "source") : "unknown",
+                                     known ? tt_json_text(c, "source") : "unknown",
                                      known ? percent(real(c, "confidence"), sure, sizeof sure) : "-",
                                      span(ms, age, sizeof age),
                                      percent(real(c, "utilization"), busy, sizeof busy),
@@ -89,16 +85,10 @@ static void print_table(const json_t *items) {
     tt_table_free(t);
 }
 
-static json_t *parsed(const tt_client *c) {
-    json_t *root = json_loadb(c->body.p ? c->body.p : "", c->body.n, 0, NULL);
-    if (!root && !c->quiet) fprintf(stderr, "trimtab: the answer of %s is not JSON: is this the address of a trimtab?\n", c->server);
-    return root;
-}
-
 static int list(tt_client *c, const char *service, const char *dc, bool json) {
     int code = tt_client_call(c, "/v1/capacity", NULL);
     if (code) return code;
-    json_t *root = parsed(c), *items = json_array();
+    json_t *root = tt_client_json(c), *items = json_array();
     size_t i;
     json_t *one;
     json_array_foreach(json_object_get(root, "items"), i, one) if (wanted(one, service, dc)) json_array_append(items, one);
@@ -137,7 +127,7 @@ static int post(tt_client *c, const order *o, bool dry, json_t **ret) {
         code = tt_client_call(c, "/v1/load-tests", text);
     else
         fprintf(stderr, "trimtab: the names and the reason must be UTF-8 text\n");
-    *ret = code ? NULL : parsed(c);
+    *ret = code ? NULL : tt_client_json(c);
     free(text);
     json_decref(body);
     return code ? code : *ret ? TT_EXIT_OK : TT_EXIT_FAILED;
@@ -145,11 +135,11 @@ static int post(tt_client *c, const order *o, bool dry, json_t **ret) {
 
 static void print_plan(const json_t *p, FILE *to) {
     char a[32], b[32], h[32];
-    fprintf(to, "load test of %s in %s: steps of %s of the service's traffic, each held for %s, at most %s more than its own %s\n", member(p, "service"), member(p, "dc"),
+    fprintf(to, "load test of %s in %s: steps of %s of the service's traffic, each held for %s, at most %s more than its own %s\n", tt_json_text(p, "service"), tt_json_text(p, "dc"),
             percent(real(p, "step"), a, sizeof a), span(real(p, "hold_ms"), h, sizeof h), percent(real(p, "max"), b, sizeof b),
             percent(real(p, "home_share"), (char[32]){0}, 32));
     if (!isnan(real(p, "capacity_rps")))
-        fprintf(to, "known so far: %s, %s, %s sure\n", figure(real(p, "capacity_rps"), " rps", a, sizeof a), member(p, "capacity_source"),
+        fprintf(to, "known so far: %s, %s, %s sure\n", figure(real(p, "capacity_rps"), " rps", a, sizeof a), tt_json_text(p, "capacity_source"),
                 percent(real(p, "confidence"), b, sizeof b));
     else
         fprintf(to, "known so far: nothing\n");
@@ -175,7 +165,7 @@ static int dry_run(const json_t *p) {
         printf("nothing was moved: it would end at the first sign of the knee (85 %% busy, 1.3 times the latency, refusals, failures)\n");
         return TT_EXIT_OK;
     }
-    fprintf(stderr, "trimtab: now it would be refused: %s\n", member(p, "why_not"));
+    fprintf(stderr, "trimtab: now it would be refused: %s\n", tt_json_text(p, "why_not"));
     return TT_EXIT_FAILED;
 }
 
@@ -229,7 +219,7 @@ static void show(watching *w, const json_t *t) {
     double ms = real(t, "hold_left_ms");
     int width = tt_terminal_width(fileno(w->to));
     char line[320];
-    snprintf(line, sizeof line, "  %s, %s%s%s", member(t, "phase"), text, ms > 0 ? ", judged in " : "", ms > 0 ? span(ms + 999, left, sizeof left) : "");
+    snprintf(line, sizeof line, "  %s, %s%s%s", tt_json_text(t, "phase"), text, ms > 0 ? ", judged in " : "", ms > 0 ? span(ms + 999, left, sizeof left) : "");
     fprintf(w->to, "\r\033[K%.*s", width > 1 ? width - 1 : 79, line);
     fflush(w->to);
     w->drawn = true;
@@ -238,7 +228,7 @@ static void show(watching *w, const json_t *t) {
 /* Decided is not told: nothing leaves the daemon before it is in the journal. */
 static bool still_told(watching *w) {
     if (tt_client_call(w->c, "/v1/decisions", NULL)) return false;
-    json_t *root = parsed(w->c);
+    json_t *root = tt_client_json(w->c);
     bool told = false;
     size_t i, k;
     const json_t *d, *loop;
@@ -256,7 +246,7 @@ static void say_taken(watching *w) {
     do {
         told = still_told(w);
         if (tt_client_call(w->c, "/v1/status", NULL)) return;
-        json_t *s = parsed(w->c);
+        json_t *s = tt_client_json(w->c);
         const json_t *agents = json_object_get(s, "agents");
         connected = real(agents, "connected");
         behind = real(agents, "behind");
@@ -271,9 +261,9 @@ static void say_taken(watching *w) {
 }
 
 static int ended(watching *w, const json_t *t, bool stopped, bool json) {
-    const char *outcome = member(t, "outcome");
+    const char *outcome = tt_json_text(t, "outcome");
     wipe(w);
-    fprintf(w->to, "%s\n", member(t, "why"));
+    fprintf(w->to, "%s\n", tt_json_text(t, "why"));
     if (strcmp(outcome, "refused") != 0) say_taken(w);
     if (json) {
         json_dumpf(t, stdout, JSON_INDENT(2));
@@ -300,13 +290,13 @@ static int watch(watching *w, bool json) {
             if (asked) fprintf(w->to, "stopping: all traffic goes back at once\n");
         }
         int code = tt_client_call(w->c, w->path, NULL);
-        json_t *t = code ? NULL : parsed(w->c);
+        json_t *t = code ? NULL : tt_client_json(w->c);
         if (t) {
             if (lost) fprintf(stderr, "trimtab: the daemon is back\n");
             heard = now_ms();
             found = true;
             lost = false;
-            bool over = strcmp(member(t, "phase"), "over") == 0;
+            bool over = strcmp(tt_json_text(t, "phase"), "over") == 0;
             show(w, t);
             if (over) code = ended(w, t, asked, json);
             json_decref(t);
@@ -345,7 +335,7 @@ static int test(tt_client *c, const order *o) {
         print_plan(plan, w.to);
         fprintf(w.to, "Ctrl-C stops it, and everything goes back\n");
         fflush(w.to);
-        snprintf(w.id, sizeof w.id, "%s", member(answer, "id"));
+        snprintf(w.id, sizeof w.id, "%s", tt_json_text(answer, "id"));
         snprintf(w.path, sizeof w.path, "/v1/load-tests/%s", w.id);
         code = watch(&w, o->json);
     }
@@ -368,7 +358,7 @@ static const char more[] =
 int tt_cmd_capacity(int argc, char **argv) {
     const char *server = NULL, *output = NULL, *service = NULL, *dc = NULL, *step = NULL, *max = NULL, *hold = NULL, *dry = NULL, *reason = NULL;
     const tt_cli_option options[] = {
-        {.name = "server", .arg = "URL", .env = "TRIMTAB_SERVER", .help = "The daemon. Default: http://127.0.0.1:7070.", .value = &server},
+        TT_OPTION_SERVER(&server),
         {.name = "output", .arg = "table|json", .help = "Also -o. Default: table.", .value = &output},
         {.name = "service", .arg = "S", .help = "This service alone; whom to test.", .value = &service},
         {.name = "dc", .arg = "D", .help = "This data center alone. A test takes the one it knows least of by default.", .value = &dc},

@@ -124,11 +124,7 @@ static void print_json(const tt_rules *rules, const tt_err *errs, size_t n) {
 }
 
 static void print_text(const tt_rules *rules, const tt_err *errs, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        char text[900];
-        tt_err_print(&errs[i], text, sizeof text);
-        fprintf(stderr, "%s\n", text);
-    }
+    tt_cli_errors(errs, n);
     if (n)
         fprintf(stderr, "%zu problem%s\n", n, n == 1 ? "" : "s");
     else

@@ -75,7 +75,7 @@ static void print(const json_t *o, bool loop) {
 int tt_cmd_explain(int argc, char **argv) {
     const char *server = NULL, *journal = NULL, *json = NULL;
     const tt_cli_option options[] = {
-        {.name = "server", .arg = "URL", .env = "TRIMTAB_SERVER", .help = "The daemon. Default: http://127.0.0.1:7070.", .value = &server},
+        TT_OPTION_SERVER(&server),
         {.name = "journal",
          .arg = "RECORDING",
          .help = "Look into this recording instead: no daemon is needed, and every input is shown as the engine had it.",

@@ -8,14 +8,10 @@
 
 #include "client.h"
 #include "clock.h"
+#include "json.h"
 #include "table.h"
 
 enum { PAGE = 200 };
-
-static const char *member(const json_t *o, const char *name) {
-    const char *s = json_string_value(json_object_get(o, name));
-    return s ? s : "";
-}
 
 static int64_t integer(const json_t *o, const char *name) {
     return (int64_t)json_number_value(json_object_get(o, name));
@@ -34,8 +30,8 @@ static void age(int64_t ms, char *buf, size_t size) {
 }
 
 static void place(const json_t *target, char *buf, size_t size) {
-    const char *dc = member(target, "dc"), *instance = member(target, "instance");
-    snprintf(buf, size, "%s%s%s%s%s", member(target, "service"), *dc ? "@" : "", dc, *instance ? "/" : "", instance);
+    const char *dc = tt_json_text(target, "dc"), *instance = tt_json_text(target, "instance");
+    snprintf(buf, size, "%s%s%s%s%s", tt_json_text(target, "service"), *dc ? "@" : "", dc, *instance ? "/" : "", instance);
 }
 
 static tt_ink ink_of(const char *phase) {
@@ -53,10 +49,10 @@ static void print_loops(const json_t *items) {
     if (!t) return;
     json_array_foreach(items, i, l) {
         char since[32], target[400];
-        const char *phase = member(l, "phase"), *ended = member(l, "ended");
+        const char *phase = tt_json_text(l, "phase"), *ended = tt_json_text(l, "ended");
         age(integer(l, "phase_since_ms"), since, sizeof since);
         place(json_object_get(l, "target"), target, sizeof target);
-        const char *const cells[] = {member(l, "id"), *ended ? ended : phase, since, member(l, "plan"), target, member(l, "why")};
+        const char *const cells[] = {tt_json_text(l, "id"), *ended ? ended : phase, since, tt_json_text(l, "plan"), target, tt_json_text(l, "why")};
         if (!tt_table_row(t, ink_of(phase), cells)) break;
     }
     tt_table_print(t, stdout, tt_cli_colours(STDOUT_FILENO), tt_terminal_width(STDOUT_FILENO));
@@ -71,14 +67,13 @@ static int list(tt_client *c, const char *state, bool json) {
         snprintf(path, sizeof path, "/v1/loops?state=%s&limit=%d%s%s", state, PAGE, *from ? "&cursor=" : "", from);
         code = tt_client_call(c, path, NULL);
         if (code) break;
-        json_t *page = json_loadb(c->body.p ? c->body.p : "", c->body.n, 0, NULL);
+        json_t *page = tt_client_json(c);
         if (!page) {
-            fprintf(stderr, "trimtab: the answer of %s is not JSON: is this the address of a trimtab?\n", c->server);
             code = TT_EXIT_FAILED;
             break;
         }
         json_array_extend(all, json_object_get(page, "items"));
-        snprintf(from, sizeof from, "%s", member(page, "next"));
+        snprintf(from, sizeof from, "%s", tt_json_text(page, "next"));
         json_decref(page);
     } while (*from && json_array_size(all) < TT_TABLE_ROWS);
     if (!code && json) {
@@ -111,22 +106,22 @@ static void print_loop(const json_t *l) {
     place(json_object_get(l, "target"), target, sizeof target);
     age(integer(l, "phase_since_ms"), since, sizeof since);
     tt_clock_text((tt_wall){integer(l, "opened_ms")}, opened);
-    printf("loop     %s\nplan     %s (%s)\ntarget   %s\nanomaly  %s\nphase    %s for %s\nopened   %s\nwhy      %s\n", member(l, "id"),
-           member(l, "plan"), member(l, "mode"), target, member(l, "anomaly"), member(l, "phase"), since, opened, member(l, "why"));
-    if (*member(l, "ended")) printf("ended    %s\n", member(l, "ended"));
-    if (*member(l, "next")) printf("next     %s\n", member(l, "next"));
+    printf("loop     %s\nplan     %s (%s)\ntarget   %s\nanomaly  %s\nphase    %s for %s\nopened   %s\nwhy      %s\n", tt_json_text(l, "id"),
+           tt_json_text(l, "plan"), tt_json_text(l, "mode"), target, tt_json_text(l, "anomaly"), tt_json_text(l, "phase"), since, opened, tt_json_text(l, "why"));
+    if (*tt_json_text(l, "ended")) printf("ended    %s\n", tt_json_text(l, "ended"));
+    if (*tt_json_text(l, "next")) printf("next     %s\n", tt_json_text(l, "next"));
     size_t i;
     const json_t *one;
     json_array_foreach(json_object_get(l, "keep"), i, one) {
         number(json_object_get(one, "value"), value, sizeof value);
-        printf("%-8s %s: now %s (%s), %s\n", i ? "" : "keep", member(one, "expr"), value, member(one, "quality"),
+        printf("%-8s %s: now %s (%s), %s\n", i ? "" : "keep", tt_json_text(one, "expr"), value, tt_json_text(one, "quality"),
                json_is_true(json_object_get(one, "holds")) ? "kept" : "not kept");
     }
     json_array_foreach(json_object_get(l, "actuators"), i, one) {
         number(json_object_get(one, "value"), value, sizeof value);
         number(json_object_get(one, "max"), most, sizeof most);
         place(json_object_get(one, "target"), target, sizeof target);
-        printf("%-8s %s %s: %s %s (at most %s)\n", i ? "" : "acts", target, member(one, "action"), value, member(one, "unit"), most);
+        printf("%-8s %s %s: %s %s (at most %s)\n", i ? "" : "acts", target, tt_json_text(one, "action"), value, tt_json_text(one, "unit"), most);
     }
     json_array_foreach(json_object_get(l, "allowed"), i, one) printf("%s%s", i ? ", " : "allowed  ", json_string_value(one));
     if (json_array_size(json_object_get(l, "allowed"))) putchar('\n');
@@ -177,7 +172,7 @@ static bool show(void *ctx, const char *kind, tt_sv data) {
         char when[TT_CLOCK_TEXT_SIZE], target[400];
         tt_clock_text((tt_wall){integer(root, "at_ms")}, when);
         place(json_object_get(root, "target"), target, sizeof target);
-        printf("%s %s %s%s%s\n", when, kind, target, *target ? " " : "", member(root, "reason"));
+        printf("%s %s %s%s%s\n", when, kind, target, *target ? " " : "", tt_json_text(root, "reason"));
     }
     fflush(stdout);
     json_decref(root);
@@ -208,18 +203,13 @@ static int post_loop(tt_client *c, const char *id, const char *verb, const char 
     return code;
 }
 
-#define SERVER(where)                                                                                                                                \
-    { .name = "server", .arg = "URL", .env = "TRIMTAB_SERVER", .help = "The daemon. Default: http://127.0.0.1:7070.", .value = (where) }
-#define REASON(where)                                                                                                                                \
-    { .name = "reason", .arg = "TEXT", .help = "Why: it is kept in the journal.", .value = (where) }
-
 int tt_cmd_loops(int argc, char **argv) {
     const char *server = NULL, *output = NULL, *reason = NULL, *state = NULL;
     const tt_cli_option options[] = {
-        SERVER(&server),
+        TT_OPTION_SERVER(&server),
         {.name = "output", .arg = "table|json", .help = "Also -o. Default: table.", .value = &output},
         {.name = "state", .arg = "WHICH", .help = "list: open, closed or all. Default: open.", .value = &state},
-        REASON(&reason),
+        TT_OPTION_REASON(&reason),
     };
     const tt_cli cli = {.usage = "trimtab loops [list | get ID | abort ID --reason TEXT | watch] [options]",
                         .about = "Shows the loops of a running daemon, and aborts one: what it did is wound back in steps.",
@@ -263,7 +253,7 @@ int tt_cmd_loops(int argc, char **argv) {
 int tt_cmd_approve(int argc, char **argv) {
     const char *server = NULL, *reason = NULL, *refuse = NULL;
     const tt_cli_option options[] = {
-        SERVER(&server), REASON(&reason), {.name = "refuse", .help = "Say no: the loop ends without acting.", .value = &refuse}};
+        TT_OPTION_SERVER(&server), TT_OPTION_REASON(&reason), {.name = "refuse", .help = "Say no: the loop ends without acting.", .value = &refuse}};
     const tt_cli cli = {.usage = "trimtab approve ID --reason TEXT [options]",
                         .about = "Lets a loop that waits for approval act, or refuses it.",
                         .n_options = TT_COUNT(options),
@@ -300,7 +290,7 @@ static int automation(int argc, char **argv, const tt_cli *cli, const char **ser
 
 int tt_cmd_freeze(int argc, char **argv) {
     const char *server = NULL, *reason = NULL;
-    const tt_cli_option options[] = {SERVER(&server), REASON(&reason)};
+    const tt_cli_option options[] = {TT_OPTION_SERVER(&server), TT_OPTION_REASON(&reason)};
     const tt_cli cli = {.usage = "trimtab freeze --reason TEXT [options]",
                         .about = "Pauses automation: what is in force stays, nothing new is done, until `trimtab resume`.",
                         .n_options = TT_COUNT(options),
@@ -310,7 +300,7 @@ int tt_cmd_freeze(int argc, char **argv) {
 
 int tt_cmd_resume(int argc, char **argv) {
     const char *server = NULL, *reason = NULL;
-    const tt_cli_option options[] = {SERVER(&server), REASON(&reason)};
+    const tt_cli_option options[] = {TT_OPTION_SERVER(&server), TT_OPTION_REASON(&reason)};
     const tt_cli cli = {.usage = "trimtab resume --reason TEXT [options]",
                         .about = "Ends the pause of `trimtab freeze`.",
                         .n_options = TT_COUNT(options),

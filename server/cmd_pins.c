@@ -7,17 +7,8 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "json.h"
 #include "table.h"
-
-#define SERVER(where)                                                                                                                                \
-    { .name = "server", .arg = "URL", .env = "TRIMTAB_SERVER", .help = "The daemon. Default: http://127.0.0.1:7070.", .value = (where) }
-#define REASON(where)                                                                                                                                \
-    { .name = "reason", .arg = "TEXT", .help = "Why: it is kept in the journal.", .value = (where) }
-
-static const char *member(const json_t *o, const char *name) {
-    const char *s = json_string_value(json_object_get(o, name));
-    return s ? s : "";
-}
 
 /* ---- what is written on the command line ---- */
 
@@ -88,9 +79,9 @@ static bool understand(const tt_cli *cli, const char *target, const char *what, 
 int tt_cmd_pin(int argc, char **argv) {
     const char *server = NULL, *reason = NULL, *span = NULL, *output = NULL;
     const tt_cli_option options[] = {
-        SERVER(&server),
+        TT_OPTION_SERVER(&server),
         {.name = "for", .arg = "DURATION", .help = "How long it stands, such as 30m; at most 7d.", .value = &span},
-        REASON(&reason),
+        TT_OPTION_REASON(&reason),
         {.name = "output", .arg = "table|json", .help = "Also -o. Default: table.", .value = &output},
     };
     const tt_cli cli = {.usage = "trimtab pin SERVICE/DC WHAT=VALUE --for DURATION --reason TEXT [options]",
@@ -126,7 +117,7 @@ int tt_cmd_pin(int argc, char **argv) {
         printf("%.*s\n", (int)c.body.n, c.body.p);
     else if (!code) {
         json_t *answer = json_loadb(c.body.p, c.body.n, 0, NULL);
-        printf("pinned, until %s have passed or `trimtab unpin %s`\n", span, member(answer, "id"));
+        printf("pinned, until %s have passed or `trimtab unpin %s`\n", span, tt_json_text(answer, "id"));
         json_decref(answer);
     }
     tt_client_free(&c);
@@ -137,7 +128,7 @@ int tt_cmd_pin(int argc, char **argv) {
 
 static void value_text(const json_t *pin, char *buf, size_t size) {
     const json_t *v = json_object_get(pin, "value");
-    const char *unit = member(pin, "unit");
+    const char *unit = tt_json_text(pin, "unit");
     size_t n = 0;
     buf[0] = 0;
     if (json_is_null(v)) {
@@ -170,11 +161,11 @@ static void print_pins(const json_t *items) {
         char target[300], what[300], value[400], left[32];
         const json_t *at = json_object_get(p, "target");
         int64_t ms = (int64_t)json_number_value(json_object_get(p, "left_ms"));
-        snprintf(target, sizeof target, "%s%s%s", member(at, "service"), *member(at, "dc") ? "/" : "", member(at, "dc"));
-        snprintf(what, sizeof what, "%s%s%s", member(p, "action"), *member(p, "name") ? ":" : "", member(p, "name"));
+        snprintf(target, sizeof target, "%s%s%s", tt_json_text(at, "service"), *tt_json_text(at, "dc") ? "/" : "", tt_json_text(at, "dc"));
+        snprintf(what, sizeof what, "%s%s%s", tt_json_text(p, "action"), *tt_json_text(p, "name") ? ":" : "", tt_json_text(p, "name"));
         value_text(p, value, sizeof value);
         tt_format_duration(TT_MS(ms - ms % (ms >= 3600000 ? 60000 : 1000)), left, sizeof left);
-        const char *const cells[] = {member(p, "id"), target, what, value, left, member(p, "actor"), member(p, "reason")};
+        const char *const cells[] = {tt_json_text(p, "id"), target, what, value, left, tt_json_text(p, "actor"), tt_json_text(p, "reason")};
         if (!tt_table_row(t, TT_ORANGE, cells)) break;
     }
     tt_table_print(t, stdout, tt_cli_colours(STDOUT_FILENO), tt_terminal_width(STDOUT_FILENO));
@@ -183,7 +174,7 @@ static void print_pins(const json_t *items) {
 
 int tt_cmd_pins(int argc, char **argv) {
     const char *server = NULL, *output = NULL;
-    const tt_cli_option options[] = {SERVER(&server), {.name = "output", .arg = "table|json", .help = "Also -o. Default: table.", .value = &output}};
+    const tt_cli_option options[] = {TT_OPTION_SERVER(&server), {.name = "output", .arg = "table|json", .help = "Also -o. Default: table.", .value = &output}};
     const tt_cli cli = {.usage = "trimtab pins [options]",
                         .about = "Shows what people hold by hand, how long still, and why.",
                         .n_options = TT_COUNT(options),
@@ -217,7 +208,7 @@ int tt_cmd_pins(int argc, char **argv) {
 
 int tt_cmd_unpin(int argc, char **argv) {
     const char *server = NULL, *reason = NULL;
-    const tt_cli_option options[] = {SERVER(&server), REASON(&reason)};
+    const tt_cli_option options[] = {TT_OPTION_SERVER(&server), TT_OPTION_REASON(&reason)};
     const tt_cli cli = {.usage = "trimtab unpin ID --reason TEXT [options]",
                         .about = "Lets go of what was pinned: what loops want is in force again.",
                         .n_options = TT_COUNT(options),

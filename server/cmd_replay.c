@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "clock.h"
 #include "config/pcre.h"
+#include "json.h"
 #include "replay/report.h"
 #include "table.h"
 
@@ -73,14 +74,9 @@ static void enter(replaying *r, const tt_record_segment *s) {
 
 /* ---- texts ---- */
 
-static const char *text(const json_t *o, const char *name) {
-    const char *s = json_string_value(json_object_get(o, name));
-    return s ? s : "";
-}
-
 static void place(const json_t *target, char *buf, size_t size) {
-    const char *dc = text(target, "dc"), *instance = text(target, "instance");
-    snprintf(buf, size, "%s%s%s%s%s", text(target, "service"), *dc ? "@" : "", dc, *instance ? "/" : "", instance);
+    const char *dc = tt_json_text(target, "dc"), *instance = tt_json_text(target, "instance");
+    snprintf(buf, size, "%s%s%s%s%s", tt_json_text(target, "service"), *dc ? "@" : "", dc, *instance ? "/" : "", instance);
 }
 
 /* A value as it stands in a document, cut to fit. */
@@ -205,14 +201,14 @@ static void print_difference(const json_t *d) {
     tt_clock_text((tt_wall){json_integer_value(json_object_get(d, "at_ms"))}, when);
     place(json_object_get(d, "target"), target, sizeof target);
     printf("tick %lld, %s: the %s%s%s differs\n  in %s, frame at byte %lld, epoch %lld\n\n",
-           (long long)json_integer_value(json_object_get(d, "tick")), when, text(d, "what"), *target ? " for " : "", target, text(d, "file"),
+           (long long)json_integer_value(json_object_get(d, "tick")), when, tt_json_text(d, "what"), *target ? " for " : "", target, tt_json_text(d, "file"),
            (long long)json_integer_value(json_object_get(d, "offset")), (long long)json_integer_value(json_object_get(d, "epoch")));
     static const char *const heads[] = {"FIELD", "RECORDED", "NOW"};
     tt_table *t = tt_table_new(TT_COUNT(heads), heads);
     json_array_foreach(json_object_get(d, "fields"), i, one) {
         value_text(json_object_get(one, "recorded"), a, sizeof a);
         value_text(json_object_get(one, "now"), b, sizeof b);
-        const char *const cells[] = {text(one, "field"), a, b};
+        const char *const cells[] = {tt_json_text(one, "field"), a, b};
         if (t) (void)tt_table_row(t, TT_PLAIN, cells);
     }
     print_table(t);
@@ -226,14 +222,14 @@ static void print_difference(const json_t *d) {
             value_text(json_object_get(one, "value"), a, sizeof a);
             labels_text(json_object_get(one, "labels"), labels, sizeof labels);
             if (json_is_integer(ms)) tt_format_duration(TT_MS(json_integer_value(ms)), age, sizeof age);
-            const char *const cells[] = {text(one, "name"), a, text(one, "quality"), age, labels};
-            if (t) (void)tt_table_row(t, strcmp(text(one, "quality"), "ok") == 0 ? TT_PLAIN : TT_DIM, cells);
+            const char *const cells[] = {tt_json_text(one, "name"), a, tt_json_text(one, "quality"), age, labels};
+            if (t) (void)tt_table_row(t, strcmp(tt_json_text(one, "quality"), "ok") == 0 ? TT_PLAIN : TT_DIM, cells);
         }
         print_table(t);
     }
     if (json_array_size(json_object_get(d, "reasons"))) putchar('\n');
     json_array_foreach(json_object_get(d, "reasons"), i, one)
-        printf("%-8s  %s%s%s: %s\n", text(one, "side"), text(one, "kind"), *text(one, "action") ? " " : "", text(one, "action"), text(one, "reason"));
+        printf("%-8s  %s%s%s: %s\n", tt_json_text(one, "side"), tt_json_text(one, "kind"), *tt_json_text(one, "action") ? " " : "", tt_json_text(one, "action"), tt_json_text(one, "reason"));
 }
 
 static void side_text(const json_t *s, char *buf, size_t size) {
@@ -253,7 +249,7 @@ static void side_text(const json_t *s, char *buf, size_t size) {
         value_text(json_object_get(m, "most"), v, sizeof v);
         double number = json_number_value(json_object_get(m, "most"));
         snprintf(v, sizeof v, "%lld.%02d", (long long)number, (int)((number - (double)(long long)number) * 100));
-        if (at < size) at += (size_t)snprintf(buf + at, size - at, "%s%s %s", i ? ", " : ": ", text(m, "action"), v);
+        if (at < size) at += (size_t)snprintf(buf + at, size - at, "%s%s %s", i ? ", " : ": ", tt_json_text(m, "action"), v);
     }
 }
 
@@ -281,7 +277,7 @@ static void print_whatif(const json_t *w) {
         char target[400], side[600];
         place(json_object_get(row, "target"), target, sizeof target);
         side_text(json_object_get(row, "recorded"), side, sizeof side);
-        const char *const then[] = {text(row, "plan"), target, "recorded", side};
+        const char *const then[] = {tt_json_text(row, "plan"), target, "recorded", side};
         if (t) (void)tt_table_row(t, TT_PLAIN, then);
         side_text(json_object_get(row, "now"), side, sizeof side);
         const char *const now[] = {" ", " ", "these", side};
@@ -298,7 +294,7 @@ static void print_notes(const replaying *r) {
         "note: %s does not hold the engine's whole state for this build: it was begun from what is kept over a restart, and may differ for that\n",
         json_string_value(one));
     json_array_foreach(r->torn, i, one)
-        fprintf(stderr, "note: %s ends without an end: the daemon was killed, or still writes it%s\n", text(one, "file"),
+        fprintf(stderr, "note: %s ends without an end: the daemon was killed, or still writes it%s\n", tt_json_text(one, "file"),
                 json_integer_value(json_object_get(one, "lost_bytes")) ? "; what is not a whole frame was left out" : "");
     json_array_foreach(r->damaged, i, one) fprintf(stderr, "trimtab: %s\n", json_string_value(one));
 }
@@ -423,11 +419,7 @@ int tt_cmd_replay(int argc, char **argv) {
     size_t n = 0;
     tt_matcher *matcher = tt_pcre_matcher_new();
     tt_rules *rules = matcher && files.n ? tt_rules_read(files.at, files.n, matcher, errs, ERRS_MAX, &n) : NULL;
-    for (size_t i = 0; i < n && !rules; i++) {
-        char line[900];
-        tt_err_print(&errs[i], line, sizeof line);
-        fprintf(stderr, "%s\n", line);
-    }
+    if (!rules) tt_cli_errors(errs, n);
     code = TT_EXIT_FAILED;
     if (!matcher || (files.n && !rules && n == 0)) {
         fprintf(stderr, "trimtab: out of memory\n");

@@ -1,21 +1,17 @@
 #include "explain/explain.h"
+#include "json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { AFTER_MAX = 6, STEP_LINES = 8 };
 
-static const char *text(const json_t *o, const char *name) {
-    const char *s = json_string_value(json_object_get(o, name));
-    return s ? s : "";
-}
-
 static json_int_t integer(const json_t *o, const char *name) {
     return json_integer_value(json_object_get(o, name));
 }
 
 static bool is(const json_t *ev, const char *kind) {
-    return strcmp(text(ev, "kind"), kind) == 0;
+    return strcmp(tt_json_text(ev, "kind"), kind) == 0;
 }
 
 static bool same(const json_t *a, const json_t *b, const char *member) {
@@ -102,7 +98,7 @@ static const tt_step *step_of(const tt_rules *r, const tt_plan *p, const char *a
 }
 
 static json_t *step_json(const tt_explain_of *of, const tt_plan *p) {
-    const tt_step *s = step_of(of->rules, p, text(of->event, "action"));
+    const tt_step *s = step_of(of->rules, p, tt_json_text(of->event, "action"));
     if (!s) return json_null();
     json_t *o = json_object();
     json_object_set_new(o, "kind", json_string(tt_step_name(s->kind)));
@@ -125,7 +121,7 @@ static json_t *anomaly_event(const tt_explain_of *of, const json_t *opened, cons
     size_t i;
     json_t *ev, *found = NULL;
     json_array_foreach((json_t *)(uintptr_t)of->around, i, ev) {
-        const char *reason = text(ev, "reason");
+        const char *reason = tt_json_text(ev, "reason");
         if (is(ev, "anomaly_opened") && opened && integer(ev, "at_ms") <= integer(opened, "at_ms") && strlen(reason) >= d->name.n &&
             memcmp(reason, d->name.p, d->name.n) == 0)
             found = ev;
@@ -196,7 +192,7 @@ static void inputs_said(const tt_explain_of *of, const json_t *detail, json_t *t
         }
     }
     json_array_foreach((json_t *)(uintptr_t)in, i, v) {
-        const char *signal = *text(v, "signal") ? text(v, "signal") : text(v, "name");
+        const char *signal = *tt_json_text(v, "signal") ? tt_json_text(v, "signal") : tt_json_text(v, "name");
         add_input(to, of->rules, signal, json_object_get(v, "value"), json_object_get(v, "quality"), json_object_get(v, "age_ms"));
     }
 }
@@ -206,7 +202,7 @@ static bool has_input(const json_t *to, const char *name, const json_t *value) {
     size_t i;
     json_t *o;
     json_array_foreach((json_t *)(uintptr_t)to, i,
-                       o) if (strcmp(text(o, "name"), name) == 0 && json_equal(json_object_get(o, "value"), (json_t *)(uintptr_t)value)) return true;
+                       o) if (strcmp(tt_json_text(o, "name"), name) == 0 && json_equal(json_object_get(o, "value"), (json_t *)(uintptr_t)value)) return true;
     return false;
 }
 
@@ -215,8 +211,8 @@ static json_t *inputs_json(const tt_explain_of *of, const json_t *detail) {
     size_t i;
     inputs_said(of, detail, to);
     json_array_foreach((json_t *)(uintptr_t)of->inputs, i, s) {
-        if (has_input(to, text(s, "name"), json_object_get(s, "value"))) continue;
-        add_input(to, of->rules, text(s, "name"), json_object_get(s, "value"), json_object_get(s, "quality"), json_object_get(s, "age_ms"));
+        if (has_input(to, tt_json_text(s, "name"), json_object_get(s, "value"))) continue;
+        add_input(to, of->rules, tt_json_text(s, "name"), json_object_get(s, "value"), json_object_get(s, "quality"), json_object_get(s, "age_ms"));
         json_object_set(json_array_get(to, json_array_size(to) - 1), "labels", json_object_get(s, "labels"));
     }
     return to;
@@ -251,9 +247,9 @@ static void put_around(json_t *o, const tt_explain_of *of, const json_t *detail)
             behind = true;
             continue;
         }
-        if (then && is(x, "guardrail")) json_array_append_new(guards, json_string(text(x, "reason")));
+        if (then && is(x, "guardrail")) json_array_append_new(guards, json_string(tt_json_text(x, "reason")));
         if (is(x, "not_chosen") && (then || (of_loop && integer(x, "at_ms") <= at)) && json_array_size(rejected) < AFTER_MAX)
-            json_array_append_new(rejected, json_string(text(x, "reason")));
+            json_array_append_new(rejected, json_string(tt_json_text(x, "reason")));
         bool same_knob = is(x, "action") && same(x, ev, "target") && same(x, ev, "action");
         if (!behind && same_knob) before = x;
         if (!behind || !of_loop || moved_again || integer(x, "at_ms") == at || json_array_size(after) == AFTER_MAX) continue;
@@ -268,7 +264,7 @@ static void put_around(json_t *o, const tt_explain_of *of, const json_t *detail)
 
 json_t *tt_explain_json(const tt_explain_of *of) {
     const json_t *ev = of->event, *detail = json_object_get(ev, "detail");
-    const tt_plan *p = plan_named(of->rules, text(ev, "plan"));
+    const tt_plan *p = plan_named(of->rules, tt_json_text(ev, "plan"));
     json_t *o = json_object(), *notes = json_array();
     if (!o || !notes) {
         json_decref(o);
@@ -286,7 +282,7 @@ json_t *tt_explain_json(const tt_explain_of *of) {
     json_object_set(o, "acknowledged", of->acknowledged ? (json_t *)(uintptr_t)of->acknowledged : json_null());
     if (of->rules_changed)
         json_array_append_new(notes, json_string("the rules have changed since: plan, step, condition and queries are shown as they are now"));
-    if (*text(ev, "plan") && !p) json_array_append_new(notes, json_string("the plan is not among the rules any more"));
+    if (*tt_json_text(ev, "plan") && !p) json_array_append_new(notes, json_string("the plan is not among the rules any more"));
     json_object_set_new(o, "notes", notes);
     return o;
 }

@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "explain/explain.h"
+#include "json.h"
 #include "table.h"
 
 enum { LABEL = 12, TEXT_MAX = 600 };
@@ -16,18 +17,13 @@ typedef struct {
     int64_t now_ms;
 } page;
 
-static const char *text(const json_t *o, const char *name) {
-    const char *s = json_string_value(json_object_get(o, name));
-    return s ? s : "";
-}
-
 static json_int_t integer(const json_t *o, const char *name) {
     return json_integer_value(json_object_get(o, name));
 }
 
 static void place(const json_t *target, char *buf, size_t size) {
-    const char *dc = text(target, "dc"), *instance = text(target, "instance");
-    snprintf(buf, size, "%s%s%s%s%s", text(target, "service"), *dc ? "@" : "", dc, *instance ? "/" : "", instance);
+    const char *dc = tt_json_text(target, "dc"), *instance = tt_json_text(target, "instance");
+    snprintf(buf, size, "%s%s%s%s%s", tt_json_text(target, "service"), *dc ? "@" : "", dc, *instance ? "/" : "", instance);
 }
 
 static void ink(const page *p, const char *on) {
@@ -142,9 +138,9 @@ static void actuator(const json_t *v, const char *unit, char *buf, size_t size) 
 
 static void move_of(const json_t *ev, char *buf, size_t size) {
     char from[64], to[64];
-    actuator(json_object_get(ev, "from"), text(ev, "unit"), from, sizeof from);
-    actuator(json_object_get(ev, "to"), text(ev, "unit"), to, sizeof to);
-    snprintf(buf, size, "%s: %s -> %s", text(ev, "action"), from, to);
+    actuator(json_object_get(ev, "from"), tt_json_text(ev, "unit"), from, sizeof from);
+    actuator(json_object_get(ev, "to"), tt_json_text(ev, "unit"), to, sizeof to);
+    snprintf(buf, size, "%s: %s -> %s", tt_json_text(ev, "action"), from, to);
 }
 
 /* ---- members of any shape ---- */
@@ -233,15 +229,15 @@ static void print_head(const page *p, const json_t *o) {
     char when[64], where[400], move[400] = "", line[1000], number[32] = "";
     when_of(p, integer(ev, "at_ms"), when, sizeof when);
     place(json_object_get(ev, "target"), where, sizeof where);
-    if (*text(ev, "action")) move_of(ev, move, sizeof move);
+    if (*tt_json_text(ev, "action")) move_of(ev, move, sizeof move);
     if (json_is_integer(seq)) snprintf(number, sizeof number, " (event %lld)", (long long)json_integer_value(seq));
     ink(p, "\033[1m");
-    snprintf(line, sizeof line, "%s%s%s%s%s", *move ? move : text(ev, "kind"), *where ? " on " : "", where, *number ? "" : "", number);
+    snprintf(line, sizeof line, "%s%s%s%s%s", *move ? move : tt_json_text(ev, "kind"), *where ? " on " : "", where, *number ? "" : "", number);
     put_clean(p->to, line, strlen(line));
     ink(p, "\033[0m");
     fputc('\n', p->to);
     row(p, "when", when);
-    row(p, "why", text(ev, "reason"));
+    row(p, "why", tt_json_text(ev, "reason"));
 }
 
 static void print_rules(const page *p, const json_t *o) {
@@ -249,21 +245,21 @@ static void print_rules(const page *p, const json_t *o) {
                  *found = json_object_get(trigger, "found");
     char line[1200], span[32];
     if (json_is_object(plan)) {
-        snprintf(line, sizeof line, "%s (%s), %s:%lld", text(plan, "name"), text(plan, "mode"), text(plan, "file"), (long long)integer(plan, "line"));
+        snprintf(line, sizeof line, "%s (%s), %s:%lld", tt_json_text(plan, "name"), tt_json_text(plan, "mode"), tt_json_text(plan, "file"), (long long)integer(plan, "line"));
         row(p, "plan", line);
     }
-    row(p, "loop", text(json_object_get(o, "event"), "loop"));
-    if (*text(trigger, "anomaly")) {
+    row(p, "loop", tt_json_text(json_object_get(o, "event"), "loop"));
+    if (*tt_json_text(trigger, "anomaly")) {
         tt_format_duration(TT_MS(integer(trigger, "for_ms")), span, sizeof span);
-        snprintf(line, sizeof line, "%s: %s%s%s, %s:%lld", text(trigger, "anomaly"), text(trigger, "condition"),
-                 integer(trigger, "for_ms") ? ", for " : "", integer(trigger, "for_ms") ? span : "", text(trigger, "file"),
+        snprintf(line, sizeof line, "%s: %s%s%s, %s:%lld", tt_json_text(trigger, "anomaly"), tt_json_text(trigger, "condition"),
+                 integer(trigger, "for_ms") ? ", for " : "", integer(trigger, "for_ms") ? span : "", tt_json_text(trigger, "file"),
                  (long long)integer(trigger, "line"));
         row(p, "trigger", line);
-        if (json_is_object(found)) row(p, "", text(found, "reason"));
+        if (json_is_object(found)) row(p, "", tt_json_text(found, "reason"));
     }
     sentences(p, "keep", json_object_get(plan, "keep"));
     if (!json_is_object(step)) return;
-    snprintf(line, sizeof line, "%s, rung %lld, %s:%lld", text(step, "kind"), (long long)integer(step, "rung"), text(step, "file"),
+    snprintf(line, sizeof line, "%s, rung %lld, %s:%lld", tt_json_text(step, "kind"), (long long)integer(step, "rung"), tt_json_text(step, "file"),
              (long long)integer(step, "line"));
     row(p, "step", line);
     size_t i;
@@ -299,18 +295,18 @@ static void print_inputs(const page *p, const json_t *inputs) {
         const json_t *ms = json_object_get(v, "age_ms");
         const char *key;
         json_t *label;
-        value_of(text(v, "name"), json_object_get(v, "value"), shown, sizeof shown, value, sizeof value);
+        value_of(tt_json_text(v, "name"), json_object_get(v, "value"), shown, sizeof shown, value, sizeof value);
         if (json_is_integer(ms))
             tt_format_duration(TT_MS(json_integer_value(ms) - (json_integer_value(ms) >= 1000 ? json_integer_value(ms) % 100 : 0)), age, sizeof age);
-        one_line(*text(v, "query") ? text(v, "query") : text(v, "reports"), from, sizeof from);
+        one_line(*tt_json_text(v, "query") ? tt_json_text(v, "query") : tt_json_text(v, "reports"), from, sizeof from);
         json_object_foreach(json_object_get(v, "labels"), key, label) {
             size_t n = strlen(labels);
             if (strcmp(key, "service") != 0 && strcmp(key, "dc") != 0)
                 snprintf(labels + n, sizeof labels - n, "%s%s=%s", n ? "," : "", key, json_string_value(label) ? json_string_value(label) : "");
         }
-        snprintf(shown, sizeof shown, "%.60s%s%.60s", text(v, "name"), *labels ? " " : "", labels);
-        const char *const cells[] = {shown, value, text(v, "quality"), age, *from ? from : *text(v, "file") ? "" : "worked out"};
-        if (!tt_table_row(t, strcmp(text(v, "quality"), "ok") == 0 ? TT_PLAIN : TT_ORANGE, cells)) break;
+        snprintf(shown, sizeof shown, "%.60s%s%.60s", tt_json_text(v, "name"), *labels ? " " : "", labels);
+        const char *const cells[] = {shown, value, tt_json_text(v, "quality"), age, *from ? from : *tt_json_text(v, "file") ? "" : "worked out"};
+        if (!tt_table_row(t, strcmp(tt_json_text(v, "quality"), "ok") == 0 ? TT_PLAIN : TT_ORANGE, cells)) break;
     }
     fputc('\n', p->to);
     tt_table_print(t, p->to, p->colours, p->width);
@@ -341,7 +337,7 @@ static void act_text(const json_t *act, char *buf, size_t size) {
     json_t *v, *w;
     size_t i;
     bool first = true;
-    snprintf(buf, size, "%s", text(act, "action"));
+    snprintf(buf, size, "%s", tt_json_text(act, "action"));
     json_object_foreach((json_t *)(uintptr_t)act, key, v) {
         char shown[128], value[TEXT_MAX] = "", one[TEXT_MAX];
         if (strcmp(key, "action") == 0) continue;
@@ -381,8 +377,8 @@ static void print_decision(const page *p, const json_t *d, json_int_t version) {
     if (json_array_size(acts) == 0 || !json_is_integer(json_object_get(expires, "after_ms"))) return;
     tt_format_duration(TT_MS(integer(expires, "after_ms")), span, sizeof span);
     tt_format_duration(TT_MS(integer(expires, "over_ms")), over, sizeof over);
-    bool decays = strcmp(text(expires, "then"), "decay") == 0;
-    snprintf(line, sizeof line, "not heard of for %s: %s%s%s", span, decays ? "it fades over " : "it ", decays ? over : text(expires, "then"),
+    bool decays = strcmp(tt_json_text(expires, "then"), "decay") == 0;
+    snprintf(line, sizeof line, "not heard of for %s: %s%s%s", span, decays ? "it fades over " : "it ", decays ? over : tt_json_text(expires, "then"),
              decays ? "" : "s");
     row(p, "", line);
 }
@@ -403,17 +399,17 @@ static void print_after(const page *p, const json_t *o) {
         tt_format_duration(TT_MS(integer(ack, "after_ms")), span, sizeof span);
         char share[40];
         figure(100 * json_number_value(json_object_get(ack, "share")), share, sizeof share);
-        snprintf(line, sizeof line, "by %s %% of the instances after %s%s%s", share, span, *text(ack, "reason") ? "; refused: " : "",
-                 text(ack, "reason"));
+        snprintf(line, sizeof line, "by %s %% of the instances after %s%s%s", share, span, *tt_json_text(ack, "reason") ? "; refused: " : "",
+                 tt_json_text(ack, "reason"));
         row(p, "enforced", line);
     }
     json_array_foreach(json_object_get(o, "after"), i, v) {
         tt_clock_text((tt_wall){integer(v, "at_ms")}, at);
-        if (*text(v, "action"))
+        if (*tt_json_text(v, "action"))
             move_of(v, move, sizeof move);
         else
-            snprintf(move, sizeof move, "%s", text(v, "kind"));
-        snprintf(line, sizeof line, "%.8s  %s: %s", at + 11, move, text(v, "reason"));
+            snprintf(move, sizeof move, "%s", tt_json_text(v, "kind"));
+        snprintf(line, sizeof line, "%.8s  %s: %s", at + 11, move, tt_json_text(v, "reason"));
         row(p, i ? "" : "then", line);
     }
 }
@@ -441,8 +437,8 @@ void tt_explain_print_story(const json_t *events, int64_t chosen, FILE *to, bool
         if (integer(v, "seq")) snprintf(seq, sizeof seq, "%lld", (long long)integer(v, "seq"));
         place(json_object_get(v, "target"), where, sizeof where);
         move_of(v, move, sizeof move);
-        snprintf(what, sizeof what, "%s%s%s", *text(v, "action") ? move : "", *text(v, "action") ? "; " : "", text(v, "reason"));
-        const char *const cells[] = {seq, at + 11, text(v, "kind"), where, what};
+        snprintf(what, sizeof what, "%s%s%s", *tt_json_text(v, "action") ? move : "", *tt_json_text(v, "action") ? "; " : "", tt_json_text(v, "reason"));
+        const char *const cells[] = {seq, at + 11, tt_json_text(v, "kind"), where, what};
         if (!tt_table_row(t, chosen && integer(v, "seq") == chosen ? TT_BLUE : TT_PLAIN, cells)) break;
     }
     tt_table_print(t, to, colours, width);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json.h"
 #include "replay/replay.h"
 
 enum { TICKS_AROUND = 120, EVENTS_MAX = 4000, INPUTS_MAX = 80 };
@@ -33,11 +34,6 @@ static json_t *load(tt_sv text) {
     return json_loadb(text.p, text.n, 0, NULL);
 }
 
-static const char *text(const json_t *o, const char *name) {
-    const char *s = json_string_value(json_object_get(o, name));
-    return s ? s : "";
-}
-
 static void choose(finding *f, const tt_record *r, uint64_t index, json_t *event) {
     const tt_record_tick *t = &r->tick;
     f->found = true;
@@ -51,7 +47,7 @@ static void choose(finding *f, const tt_record *r, uint64_t index, json_t *event
     json_decref(f->decision);
     f->decision = NULL;
     f->version = (uint64_t)json_integer_value(json_object_get(event, "version"));
-    snprintf(f->loop, sizeof f->loop, "%s", text(event, "loop"));
+    snprintf(f->loop, sizeof f->loop, "%s", tt_json_text(event, "loop"));
     for (size_t i = 0; f->version && i < t->n_decisions && !f->decision; i++) {
         json_t *d = load(t->decisions[i]);
         if ((uint64_t)json_integer_value(json_object_get(d, "version")) == f->version)
@@ -77,9 +73,9 @@ static bool look_in(finding *f, const tt_record *r) {
     for (size_t i = 0; i < r->tick.n_events; i++) {
         if (!holds(r->tick.events[i], word)) continue;
         json_t *ev = load(r->tick.events[i]);
-        bool action = strcmp(text(ev, "kind"), "action") == 0;
+        bool action = strcmp(tt_json_text(ev, "kind"), "action") == 0;
         if (w->version ? (uint64_t)json_integer_value(json_object_get(ev, "version")) == w->version
-                       : strcmp(text(ev, "loop"), w->loop) == 0 && (action || !f->found))
+                       : strcmp(tt_json_text(ev, "loop"), w->loop) == 0 && (action || !f->found))
             choose(f, r, i, ev); /* of one decision's actions the last, of a loop's the last */
         else
             json_decref(ev);
@@ -152,7 +148,7 @@ static void take_ack(finding *f, const tt_record *r) {
     if (f->ack && json_number_value(json_object_get(f->ack, "share")) >= 0.99) return;
     for (size_t i = 0; i < r->tick.obs.n_acks; i++) {
         const tt_ack *a = &r->tick.obs.acks[i];
-        if (a->version != f->version || strcmp(a->target.service, text(target, "service")) != 0 || strcmp(a->target.dc, text(target, "dc")) != 0)
+        if (a->version != f->version || strcmp(a->target.service, tt_json_text(target, "service")) != 0 || strcmp(a->target.dc, tt_json_text(target, "dc")) != 0)
             continue;
         if (f->ack && json_number_value(json_object_get(f->ack, "share")) >= a->share) continue;
         json_decref(f->ack);
@@ -197,7 +193,7 @@ static bool gather_around(finding *f, const tt_record *r) {
 /* ---- what the engine saw ---- */
 
 static bool agrees(const json_t *labels, const json_t *target, const char *name) {
-    const char *a = text(labels, name), *b = text(target, name);
+    const char *a = tt_json_text(labels, name), *b = tt_json_text(target, name);
     return !*a || !*b || strcmp(a, b) == 0;
 }
 
@@ -243,7 +239,7 @@ static json_t *explain_at(finding *f, const tt_matcher *matcher, tt_err *err) {
 static json_t *of_loop(const finding *f) {
     json_t *events = json_array(), *ev;
     size_t i;
-    json_array_foreach(f->around, i, ev) if (f->loop[0] && strcmp(text(ev, "loop"), f->loop) == 0) json_array_append(events, ev);
+    json_array_foreach(f->around, i, ev) if (f->loop[0] && strcmp(tt_json_text(ev, "loop"), f->loop) == 0) json_array_append(events, ev);
     return events;
 }
 

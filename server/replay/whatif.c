@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "replay/report.h"
 
 struct tt_whatif {
@@ -30,11 +31,6 @@ void tt_whatif_free(tt_whatif *w) {
     free(w);
 }
 
-static const char *text(const json_t *o, const char *name) {
-    const char *s = json_string_value(json_object_get(o, name));
-    return s ? s : "";
-}
-
 static void add_to(json_t *o, const char *name, json_int_t n) {
     json_object_set_new(o, name, json_integer(json_integer_value(json_object_get(o, name)) + n));
 }
@@ -55,17 +51,17 @@ static bool is_stronger(const char *action, double v, double than) {
 }
 
 static void moved(json_t *loop, const json_t *ev) {
-    const char *action = text(ev, "action");
+    const char *action = tt_json_text(ev, "action");
     const json_t *to = json_object_get(ev, "to"), *target = json_object_get(ev, "target");
     json_t *list = json_object_get(loop, "moved"), *m, *found = NULL;
     size_t i;
     add_to(loop, "actions", 1);
-    json_array_foreach(list, i, m) if (strcmp(text(m, "action"), action) == 0 &&
+    json_array_foreach(list, i, m) if (strcmp(tt_json_text(m, "action"), action) == 0 &&
                                        json_equal(json_object_get(m, "target"), (json_t *)(uintptr_t)target)) found = m;
     if (!json_is_number(to)) return; /* taken back */
     if (!found) {
         json_array_append_new(
-            list, json_pack("{s:O?,s:s,s:O,s:O,s:s}", "target", target, "action", action, "first", to, "most", to, "unit", text(ev, "unit")));
+            list, json_pack("{s:O?,s:s,s:O,s:O,s:s}", "target", target, "action", action, "first", to, "most", to, "unit", tt_json_text(ev, "unit")));
         return;
     }
     if (is_stronger(action, json_number_value(to), json_number_value(json_object_get(found, "most"))))
@@ -74,10 +70,10 @@ static void moved(json_t *loop, const json_t *ev) {
 
 static void take(tt_whatif *w, int side, tt_sv event) {
     json_t *ev = json_loadb(event.p, event.n, 0, NULL);
-    const char *kind = text(ev, "kind"), *id = text(ev, "loop");
+    const char *kind = tt_json_text(ev, "kind"), *id = tt_json_text(ev, "loop");
     count(w, side, kind);
     if (strcmp(kind, "loop_opened") == 0) {
-        json_t *l = json_pack("{s:s,s:s,s:O?,s:O?,s:n,s:n,s:i,s:[]}", "id", id, "plan", text(ev, "plan"), "target", json_object_get(ev, "target"),
+        json_t *l = json_pack("{s:s,s:s,s:O?,s:O?,s:n,s:n,s:i,s:[]}", "id", id, "plan", tt_json_text(ev, "plan"), "target", json_object_get(ev, "target"),
                               "opened_ms", json_object_get(ev, "at_ms"), "closed_ms", "ended", "actions", 0, "moved");
         json_object_set(w->by_id[side], id, l);
         json_array_append_new(w->loops[side], l);
@@ -108,7 +104,7 @@ static json_t *row_of(const json_t *l) {
 }
 
 static bool same_place(const json_t *row, const json_t *l) {
-    return strcmp(text(row, "plan"), text(l, "plan")) == 0 && json_equal(json_object_get(row, "target"), json_object_get(l, "target"));
+    return strcmp(tt_json_text(row, "plan"), tt_json_text(l, "plan")) == 0 && json_equal(json_object_get(row, "target"), json_object_get(l, "target"));
 }
 
 json_t *tt_whatif_json(const tt_whatif *w) {
