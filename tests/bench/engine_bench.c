@@ -144,6 +144,37 @@ typedef struct {
     double extra[8];
 } result;
 
+/* What a tick costs with every series told anew, after `warm_up` of them. */
+static void measure(tt_engine *e, feed *f, int warm_up, void (*fill)(feed *), result *r) {
+    memcpy(f->copy, f->m, f->n * sizeof *f->m); /* resident from here on: not the engine's */
+    double before = resident_bytes();
+    double *tick = calloc((size_t)rounds, sizeof *tick), *copy = calloc((size_t)rounds, sizeof *copy);
+    tt_outcome out;
+    for (int k = -warm_up; k < rounds; k++) {
+        fill(f);
+        tt_observations obs = feed_tick(f, true);
+        double begin = now_ms();
+        tt_engine_tick(e, &obs, &out);
+        double end = now_ms();
+        if (k < 0) continue;
+        tick[k] = end - begin;
+        copy[k] = copy_ms(f);
+    }
+    r->bytes = (resident_bytes() - before) / (double)f->n;
+    r->tick_ms = median(tick, rounds);
+    r->copy_ms = median(copy, rounds);
+    r->each = r->tick_ms * 1e6 / (double)f->n;
+}
+
+static void fill_sets(feed *f) {
+    size_t sets = f->n / 3;
+    for (size_t i = 0; i < sets; i++) {
+        f->m[i].value = i % 100 == 7 ? 0.5 : 0.04 * noise(); /* one in a hundred is out of bounds */
+        f->m[sets + i].value = 100 + 20 * noise();
+        f->m[2 * sets + i].value = i % 100 == 7 ? 400 : 20 + 30 * noise();
+    }
+}
+
 static void bench_series(uint32_t n, result *r) {
     text t = {0};
     put(&t, "signals:\n  - {name: error_ratio, query: a, every: 1s}\n  - {name: offered_rps, query: b, every: 1s}\n  - {name: p99_ms, query: c, "
@@ -168,28 +199,7 @@ static void bench_series(uint32_t n, result *r) {
         for (uint32_t i = 0; i < sets; i++) feed_series(&f, s, &places[i], true);
         f.polls[f.n_polls++] = (tt_poll){.signal = s, .answered = true};
     }
-    memcpy(f.copy, f.m, f.n * sizeof *f.m); /* resident from here on: not the engine's */
-    double before = resident_bytes();
-    double *tick = calloc((size_t)rounds, sizeof *tick), *copy = calloc((size_t)rounds, sizeof *copy);
-    tt_outcome out;
-    for (int k = -15; k < rounds; k++) { /* the first warm up: past the anomaly's `for` */
-        for (uint32_t i = 0; i < sets; i++) {
-            f.m[i].value = i % 100 == 7 ? 0.5 : 0.04 * noise(); /* one in a hundred is out of bounds */
-            f.m[sets + i].value = 100 + 20 * noise();
-            f.m[2 * sets + i].value = i % 100 == 7 ? 400 : 20 + 30 * noise();
-        }
-        tt_observations obs = feed_tick(&f, true);
-        double begin = now_ms();
-        tt_engine_tick(e, &obs, &out);
-        double end = now_ms();
-        if (k < 0) continue;
-        tick[k] = end - begin;
-        copy[k] = copy_ms(&f);
-    }
-    r->bytes = (resident_bytes() - before) / (double)f.n;
-    r->tick_ms = median(tick, rounds);
-    r->copy_ms = median(copy, rounds);
-    r->each = r->tick_ms * 1e6 / (double)f.n;
+    measure(e, &f, 15, fill_sets, r); /* past the anomaly's `for` */
     double begin = now_ms();
     tt_buf b;
     tt_buf_init(&b, SIZE_MAX / 2);
@@ -217,6 +227,10 @@ static const struct {
 };
 static size_t kind;
 
+static void fill_quiet(feed *f) {
+    for (size_t i = 0; i < f->n; i++) f->m[i].value = 0.0005 * noise();
+}
+
 static void bench_kind(uint32_t n, result *r) {
     text t = {0};
     put(&t, "signals: [{name: error_ratio, query: a, every: 1s}]\nanomalies: [{name: x, %s, for: 10s}]\n", kinds[kind].anomaly);
@@ -235,24 +249,7 @@ static void bench_kind(uint32_t n, result *r) {
         feed_series(&f, 0, &places[i], false);
     }
     f.polls[f.n_polls++] = (tt_poll){.signal = 0, .answered = true};
-    memcpy(f.copy, f.m, f.n * sizeof *f.m);
-    double before = resident_bytes();
-    double *tick = calloc((size_t)rounds, sizeof *tick), *copy = calloc((size_t)rounds, sizeof *copy);
-    tt_outcome out;
-    for (int k = -75; k < rounds; k++) { /* the warm-up fills what looks a minute back */
-        for (uint32_t i = 0; i < n; i++) f.m[i].value = 0.0005 * noise();
-        tt_observations obs = feed_tick(&f, true);
-        double begin = now_ms();
-        tt_engine_tick(e, &obs, &out);
-        double end = now_ms();
-        if (k < 0) continue;
-        tick[k] = end - begin;
-        copy[k] = copy_ms(&f);
-    }
-    r->bytes = (resident_bytes() - before) / (double)f.n;
-    r->tick_ms = median(tick, rounds);
-    r->copy_ms = median(copy, rounds);
-    r->each = r->tick_ms * 1e6 / (double)f.n;
+    measure(e, &f, 75, fill_quiet, r); /* what looks a minute back is full */
     tt_buf b;
     tt_buf_init(&b, SIZE_MAX / 2);
     double begin = now_ms();
