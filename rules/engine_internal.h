@@ -560,6 +560,7 @@ bool tt_labels_copy(tt_labels *to, const tt_label *from, size_t n); /* sorted, h
 bool tt_labels_eq(const tt_labels *a, const tt_labels *b);
 void tt_labels_free(tt_labels *l);
 tt_sv tt_labels_get(const tt_labels *l, tt_sv name);
+void tt_labels_json(const tt_labels *l, tt_buf *b); /* {"name":"value",...} */
 /* Indexes of sets and places, TT_NOWHERE when memory is out; what is held is released as often. */
 uint32_t tt_label_set_hold(tt_series_table *t, const tt_label *l, size_t n, uint64_t hash);
 void tt_label_set_release(tt_series_table *t, uint32_t at);

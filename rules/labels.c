@@ -169,3 +169,14 @@ void tt_label_set_release(tt_series_table *t, uint32_t at) {
     *x = (tt_label_set){.next = t->free_set};
     t->free_set = at;
 }
+
+void tt_labels_json(const tt_labels *l, tt_buf *b) {
+    tt_buf_put(b, TT_SV("{"));
+    for (uint32_t i = 0; i < l->n; i++) {
+        if (i) tt_buf_put(b, TT_SV(","));
+        tt_buf_json_string(b, l->l[i].name);
+        tt_buf_put(b, TT_SV(":"));
+        tt_buf_json_string(b, l->l[i].value);
+    }
+    tt_buf_put(b, TT_SV("}"));
+}

@@ -18,24 +18,13 @@ static void track_name(const tt_rules *r, const tt_track_def *d, tt_buf *out) {
         tt_buf_printf(out, "%s/" TT_SV_FMT "/%08x", kinds[d->kind], TT_SV_ARG(r->anomalies[d->anomaly].name), r->anomalies[d->anomaly].hash);
 }
 
-static void put_labels(const tt_labels *l, tt_buf *b) {
-    tt_buf_put(b, TT_SV("{"));
-    for (uint32_t i = 0; i < l->n; i++) {
-        if (i) tt_buf_put(b, TT_SV(","));
-        tt_buf_json_string(b, l->l[i].name);
-        tt_buf_put(b, TT_SV(":"));
-        tt_buf_json_string(b, l->l[i].value);
-    }
-    tt_buf_put(b, TT_SV("}"));
-}
-
 static void put_series(const tt_engine *e, const tt_series *s, tt_time now, tt_buf *b) {
     tt_buf name;
     tt_buf_init(&name, 400);
     tt_buf_put(b, TT_SV("{\"signal\":"));
     tt_buf_json_string(b, e->rules->signals[s->signal].name);
     tt_buf_put(b, TT_SV(",\"labels\":"));
-    put_labels(&s->labels, b);
+    tt_labels_json(&s->labels, b);
     tt_buf_put(b, TT_SV(",\"tracks\":{"));
     bool first = true;
     for (uint32_t i = e->rules->signals[s->signal].first_track; i < TT_TRACKS_MAX; i = e->rules->tracks[i].next) {

@@ -6,17 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void labels(tt_buf *b, const tt_labels *l) {
-    tt_buf_put(b, TT_SV("{"));
-    for (uint32_t i = 0; i < l->n; i++) {
-        if (i) tt_buf_put(b, TT_SV(","));
-        tt_buf_json_string(b, l->l[i].name);
-        tt_buf_put(b, TT_SV(":"));
-        tt_buf_json_string(b, l->l[i].value);
-    }
-    tt_buf_put(b, TT_SV("}"));
-}
-
 /* ---- loops ---- */
 
 static void keeps(const tt_engine *e, const tt_loop *l, tt_buf *b) {
@@ -292,7 +281,7 @@ void tt_engine_signals_json(const tt_engine *e, tt_buf *b) {
         first = false;
         tt_buf_json_string(b, e->rules->signals[s->signal].name);
         tt_buf_key(b, "labels");
-        labels(b, &s->labels);
+        tt_labels_json(&s->labels, b);
         tt_quality q = tt_series_quality(e, s);
         tt_buf_member_number(b, "value", q == TT_Q_OK ? s->value : (double)NAN);
         tt_buf_member(b, "quality", tt_sv_of(tt_quality_name(q)));
@@ -315,7 +304,7 @@ void tt_engine_anomalies_json(const tt_engine *e, tt_buf *b) {
         first = false;
         tt_buf_json_string(b, d->name);
         tt_buf_key(b, "labels");
-        labels(b, &a->labels);
+        tt_labels_json(&a->labels, b);
         tt_buf_member(b, "state", tt_sv_of(tt_anomaly_state_name(a->state)));
         tt_buf_member_wall(b, "since_ms", a->since_wall);
         tt_buf_member_number(b, "value", a->value_known ? a->value : (double)NAN);

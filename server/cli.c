@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,4 +226,16 @@ void tt_cli_errors(const tt_err errs[], size_t n) {
         tt_err_print(&errs[i], text, sizeof text);
         fprintf(stderr, "%s\n", text);
     }
+}
+
+bool tt_cli_write(const char *path, const tt_buf *b) {
+    FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
+    bool ok = f && !b->failed && fwrite(b->p, 1, b->n, f) == b->n;
+    int os = errno;
+    if (f && f != stdout && fclose(f) != 0 && ok) {
+        os = errno;
+        ok = false;
+    }
+    if (!ok) fprintf(stderr, "trimtab: %s cannot be written: %s\n", path, b->failed ? "out of memory" : strerror(os));
+    return ok;
 }

@@ -35,6 +35,8 @@ int tt_cli_parse(const tt_cli *cli, int argc, char **argv, tt_cli_list *operands
 /* Message and usage on stderr. Returns TT_EXIT_USAGE. */
 int tt_cli_wrong(const tt_cli *cli, const char *fmt, ...) TT_PRINTF(2, 3);
 /* The candidate that is nearest to what was typed; NULL when none is near. */
+/* The whole of `b` into a file, made anew; "-": stdout. false: it can't be written, and that is told on stderr. */
+bool tt_cli_write(const char *path, const tt_buf *b);
 /* Each problem on a line of stderr, with its place. */
 void tt_cli_errors(const tt_err errs[], size_t n);
 const char *tt_cli_nearest(const char *typed, const char *const candidates[], size_t n);

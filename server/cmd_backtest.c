@@ -78,25 +78,13 @@ static void on_signal(void *ctx, int signo) {
     exit(TT_EXIT_STOPPED);
 }
 
-static bool write_file(const char *path, const tt_buf *b) {
-    FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
-    bool ok = f && !b->failed && fwrite(b->p, 1, b->n, f) == b->n;
-    int os = errno;
-    if (f && f != stdout && fclose(f) != 0 && ok) {
-        os = errno;
-        ok = false;
-    }
-    if (!ok) fprintf(stderr, "trimtab: %s cannot be written: %s\n", path, b->failed ? "out of memory" : strerror(os));
-    return ok;
-}
-
 static bool tell(const tt_backtest *b, const tt_history *h, bool json, const char *svg) {
     bool ok = true;
     if (json) {
         tt_buf out;
         tt_buf_init(&out, ANSWER_MAX);
         tt_backtest_json(b, h, &out);
-        ok = write_file("-", &out);
+        ok = tt_cli_write("-", &out);
         tt_buf_free(&out);
     } else
         tt_backtest_print(b, h, stdout, tt_cli_colours(STDOUT_FILENO), tt_terminal_width(STDOUT_FILENO));
@@ -104,7 +92,7 @@ static bool tell(const tt_backtest *b, const tt_history *h, bool json, const cha
         tt_buf out;
         tt_buf_init(&out, ANSWER_MAX);
         tt_backtest_svg(b, &out);
-        ok = write_file(svg, &out) && ok;
+        ok = tt_cli_write(svg, &out) && ok;
         tt_buf_free(&out);
     }
     return fflush(stdout) == 0 && ok;

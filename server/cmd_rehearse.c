@@ -27,18 +27,6 @@ void tt_rehearse_errors(const tt_err *errs, size_t n) {
     }
 }
 
-bool tt_rehearse_write(const char *path, const tt_buf *b) {
-    FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
-    bool ok = f && !b->failed && fwrite(b->p, 1, b->n, f) == b->n;
-    int os = errno;
-    if (f && f != stdout && fclose(f) != 0 && ok) {
-        os = errno;
-        ok = false;
-    }
-    if (!ok) fprintf(stderr, "trimtab: %s cannot be written: %s\n", path, b->failed ? "out of memory" : strerror(os));
-    return ok;
-}
-
 const tt_doc *tt_rehearse_plans(tt_arena *arena, const char *name, tt_err *err) {
     char file[64];
     const tt_embedded *e = tt_embedded_find(tt_embedded_plans, tt_n_embedded_plans, name);

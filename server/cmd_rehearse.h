@@ -22,7 +22,6 @@ typedef struct {
 /* The plans built in under this name (trimtab, runbook, aimd) as a document in `arena`; NULL and *err. */
 const tt_doc *tt_rehearse_plans(tt_arena *arena, const char *name, tt_err *err);
 void tt_rehearse_errors(const tt_err *errs, size_t n); /* on stderr, one a line */
-bool tt_rehearse_write(const char *path, const tt_buf *b); /* "-": stdout; false: told */
 
 typedef struct {
     bool suite;                   /* every built-in incident */

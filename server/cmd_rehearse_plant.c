@@ -99,7 +99,7 @@ static bool draw(watcher *w, const char *path) {
     tt_buf b;
     tt_buf_init(&b, TT_REHEARSE_BYTES);
     tt_chart_svg(w->chart, &b);
-    bool ok = tt_rehearse_write(path, &b);
+    bool ok = tt_cli_write(path, &b);
     tt_buf_free(&b);
     return ok;
 }
@@ -142,7 +142,7 @@ int tt_rehearse_plant(const tt_rehearse_common *c, const char *command, int64_t 
         tt_buf b;
         tt_buf_init(&b, TT_REHEARSE_BYTES);
         put_json(&res, ok ? NULL : &err, &b);
-        tt_rehearse_write("-", &b);
+        tt_cli_write("-", &b);
         tt_buf_free(&b);
     } else if (res.n_ticks)
         print_text(&res, &w, ok);

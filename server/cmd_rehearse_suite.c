@@ -111,7 +111,7 @@ int tt_rehearse_list(bool json) {
         tt_buf_put(&b, TT_SV("}"));
     }
     tt_buf_put(&b, TT_SV("\n]}\n"));
-    if (json && ok) ok = tt_rehearse_write("-", &b);
+    if (json && ok) ok = tt_cli_write("-", &b);
     tt_buf_free(&b);
     free_incidents(&all);
     return ok && fflush(stdout) == 0 ? TT_EXIT_OK : TT_EXIT_FAILED;
@@ -153,7 +153,7 @@ static bool write_chart(const tt_chart *chart, const char *path) {
     tt_buf b;
     tt_buf_init(&b, TT_REHEARSE_BYTES);
     tt_chart_svg(chart, &b);
-    bool ok = tt_rehearse_write(path, &b);
+    bool ok = tt_cli_write(path, &b);
     tt_buf_free(&b);
     return ok;
 }
@@ -261,7 +261,7 @@ static bool tell(const tt_rehearse_common *c, const tt_rehearse_suite_options *o
         tt_buf b;
         tt_buf_init(&b, TT_REHEARSE_BYTES);
         tt_suite_json(s, &b);
-        bool ok = tt_rehearse_write("-", &b);
+        bool ok = tt_cli_write("-", &b);
         tt_buf_free(&b);
         return ok;
     }

@@ -84,3 +84,23 @@ void tt_table_print(const tt_table *t, FILE *to, bool colours, int width) {
         fputc('\n', to);
     }
 }
+
+void tt_print_wrapped(FILE *to, const char *text, int indent, int width) {
+    int used = 0, room = width - indent;
+    if (width <= 0 || room < 24) {
+        fprintf(to, "%s\n", text);
+        return;
+    }
+    while (*text) {
+        int n = (int)strcspn(text, " ");
+        if (used && used + 1 + n > room) {
+            fprintf(to, "\n%*s", indent, "");
+            used = 0;
+        }
+        fprintf(to, "%s%.*s", used ? " " : "", n, text);
+        used += n + (used ? 1 : 0);
+        text += n;
+        while (*text == ' ') text++;
+    }
+    fputc('\n', to);
+}

@@ -20,6 +20,8 @@ tt_table *tt_table_new(size_t columns, const char *const heads[]);
 void tt_table_free(tt_table *t);
 bool tt_table_row(tt_table *t, tt_ink ink, const char *const cells[]);     /* copies; control characters become spaces. false: full */
 void tt_table_print(const tt_table *t, FILE *to, bool colours, int width); /* width 0: don't cut */
+/* A sentence broken at spaces before `width`, further lines indented; the cursor stands at `indent` already. No breaks where there is little room. */
+void tt_print_wrapped(FILE *to, const char *text, int indent, int width);
 int tt_terminal_width(int fd);                                             /* 0: not a terminal */
 
 #endif

@@ -266,20 +266,8 @@ static void say_first(const tt_backtest_loop *l, char *buf, size_t size) {
 }
 
 static void wrap(FILE *to, const char *text, int indent, int width) {
-    int used = 0, room = width - indent;
     fprintf(to, "%*s", indent, "");
-    while (*text) {
-        int n = (int)strcspn(text, " ");
-        if (used && used + 1 + n > room) {
-            fprintf(to, "\n%*s", indent, "");
-            used = 0;
-        }
-        fprintf(to, "%s%.*s", used ? " " : "", n, text);
-        used += n + (used ? 1 : 0);
-        text += n;
-        if (*text) text++;
-    }
-    fputc('\n', to);
+    tt_print_wrapped(to, text, indent, width);
 }
 
 typedef struct {

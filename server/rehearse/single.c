@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "trace.h"
+#include "table.h"
 
 typedef struct {
     const tt_single_spec *spec;
@@ -187,7 +188,7 @@ typedef struct {
 static void verdict(const page *p, int good, const char *what, const char *text) { /* good: 1 yes, 0 no, -1 neither */
     static const char *const words[] = {"  -   ", "broken", "held  "};
     fprintf(p->to, "  %s%s%s  %-12s", p->colours ? (good > 0 ? "\033[34m" : good == 0 ? "\033[33m" : "\033[2m") : "", words[good + 1], p->colours ? "\033[0m" : "", what);
-    tt_story_wrap(p->to, text, 22, p->width);
+    tt_print_wrapped(p->to, text, 22, p->width);
 }
 
 void tt_single_verdicts(const tt_single_spec *spec, const tt_single *s, FILE *to, bool colours, int width) {

@@ -3,25 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-void tt_story_wrap(FILE *to, const char *text, int indent, int width) {
-    int used = 0, room = width - indent;
-    if (width <= 0 || room < 24) {
-        fprintf(to, "%s\n", text);
-        return;
-    }
-    while (*text) {
-        int n = (int)strcspn(text, " ");
-        if (used && used + 1 + n > room) {
-            fprintf(to, "\n%*s", indent, "");
-            used = 0;
-        }
-        fprintf(to, "%s%.*s", used ? " " : "", n, text);
-        used += n + (used ? 1 : 0);
-        text += n;
-        while (*text == ' ') text++;
-    }
-    fputc('\n', to);
-}
+#include "table.h"
 
 static void put_value(char *to, size_t size, double v, const char *unit, bool weight) {
     if (isnan(v))
@@ -69,7 +51,7 @@ size_t tt_story_tick(const tt_story *s, double seconds, const tt_outcome *out) {
         char text[sizeof about + sizeof ev->reason];
         snprintf(text, sizeof text, "%s%s", about, ev->reason);
         fprintf(s->to, "%9.1f s  %s%-10s%s  ", seconds, s->colours ? ink : "", word, s->colours ? "\033[0m" : "");
-        tt_story_wrap(s->to, text, 25, s->width);
+        tt_print_wrapped(s->to, text, 25, s->width);
         n++;
     }
     return n;

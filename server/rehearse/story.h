@@ -14,7 +14,5 @@ typedef struct {
 
 /* The events of one tick that a reader wants to know of; returns how many lines that were. */
 size_t tt_story_tick(const tt_story *s, double seconds, const tt_outcome *out);
-/* Text in a column from `indent` on, broken at spaces where it would pass `width` (0: never). The first line stands where the cursor is. */
-void tt_story_wrap(FILE *to, const char *text, int indent, int width);
 
 #endif
